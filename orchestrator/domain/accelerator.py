@@ -1,0 +1,48 @@
+"""Accelerators: what one device can hold, move and compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Precision(StrEnum):
+    """Number formats of weights and arithmetic."""
+
+    FP32 = "fp32"
+    TF32 = "tf32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    FP8 = "fp8"
+    INT8 = "int8"
+    FP4 = "fp4"
+    INT4 = "int4"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """One device as it is sold.
+
+    Peaks are *dense* (never with structured sparsity) tera-operations per second by precision. `memory_gib` is what the
+    vendor calls GB and means GiB. `link_gb_s` is the bidirectional device-to-device bandwidth.
+    """
+
+    name: str  # canonical, the key offers refer to: "H100-SXM", "A100-80GB", "T4"
+    vendor: str
+    memory_gib: float
+    memory_bandwidth_gb_s: float
+    peak_tflops: tuple[tuple[Precision, float], ...]
+    tdp_w: float
+    link: str = ""
+    link_gb_s: float = 0.0
+    generation: str = ""  # microarchitecture, lower case: "hopper", "ampere", "cdna3", "cpu"
+    year: int = 0
+    source: str = ""
+    as_of: str = ""  # ISO date of the source
+
+    def peak(self, precision: Precision) -> float | None:
+        """Dense peak in TFLOP/s at `precision`, or None where the device does not run it."""
+        for known, tflops in self.peak_tflops:
+            if known is precision:
+                return tflops
+        return None

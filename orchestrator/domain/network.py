@@ -1,0 +1,116 @@
+"""The network as a plan sees it: places, round trips and the price of moving data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import asin, cos, radians, sin, sqrt
+
+EARTH_RADIUS_KM = 6371.0
+FIBRE_KM_PER_MS = 200.0  # light in glass, about two thirds of c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Somewhere on Earth: a provider's region ("aws/us-east-1") or a city ("Frankfurt")."""
+
+    key: str
+    latitude: float
+    longitude: float
+    country: str  # ISO 3166 alpha-2
+    jurisdictions: tuple[str, ...]  # what residency limits name: ("DE", "EU")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A measured path between two places, both ways."""
+
+    a: str
+    b: str
+    rtt_ms: float
+    gbit_s: float
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgressRate:
+    """The price of data leaving `provider` towards `scope`, from `from_gib` GiB a month upwards, in USD per GiB."""
+
+    provider: str
+    scope: str  # "region" (another region of the provider), "internet" (anywhere else)
+    from_gib: float
+    usd_per_gib: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTrip:
+    """An RTT in milliseconds and how it is known."""
+
+    ms: float
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """Places, measured links and egress prices; what is not measured is estimated and says so."""
+
+    places: tuple[Place, ...] = ()
+    links: tuple[Link, ...] = ()
+    egress: tuple[EgressRate, ...] = ()
+
+    def place(self, key: str) -> Place | None:
+        """The place called `key`: exact, then case-insensitive, then "latitude,longitude"."""
+        for candidate in self.places:
+            if candidate.key == key:
+                return candidate
+        folded = key.casefold()
+        for candidate in self.places:
+            if candidate.key.casefold() == folded:
+                return candidate
+        return _coordinates(key)
+
+    def round_trip(self, a: Place, b: Place) -> RoundTrip:
+        """Measured where we have the link, else by the great circle: `great_circle_rtt_ms`."""
+        for link in self.links:
+            if {link.a, link.b} == {a.key, b.key}:
+                return RoundTrip(link.rtt_ms, link.origin)
+        return RoundTrip(great_circle_rtt_ms(a, b), "great-circle estimate")
+
+    def egress_usd(self, provider: str, scope: str, gib: float) -> float | None:
+        """What `gib` GiB cost to leave `provider` towards `scope`, tier by tier; None where we hold no rate."""
+        tiers = sorted(
+            (rate for rate in self.egress if rate.provider == provider and rate.scope == scope),
+            key=lambda rate: rate.from_gib,
+        )
+        if not tiers:
+            return None
+        ends = [rate.from_gib for rate in tiers[1:]] + [float("inf")]
+        return sum(
+            max(0.0, min(gib, end) - rate.from_gib) * rate.usd_per_gib for rate, end in zip(tiers, ends, strict=True)
+        )
+
+
+def _coordinates(key: str) -> Place | None:
+    parts = key.split(",")
+    if len(parts) != 2:
+        return None
+    try:
+        latitude, longitude = float(parts[0]), float(parts[1])
+    except ValueError:
+        return None
+    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
+        return None
+    return Place(key=key, latitude=latitude, longitude=longitude, country="", jurisdictions=())
+
+
+def great_circle_km(a: Place, b: Place) -> float:
+    """Distance over the Earth's surface by the haversine formula."""
+    lat_a, lat_b = radians(a.latitude), radians(b.latitude)
+    d_lat, d_lon = lat_b - lat_a, radians(b.longitude - a.longitude)
+    h = sin(d_lat / 2) ** 2 + cos(lat_a) * cos(lat_b) * sin(d_lon / 2) ** 2
+    return 2 * EARTH_RADIUS_KM * asin(min(1.0, sqrt(h)))
+
+
+def great_circle_rtt_ms(a: Place, b: Place) -> float:
+    """Both ways at the speed of light in fibre over a route 1.6 times the great circle, and 2 ms for the last miles."""
+    return 2.0 + 2 * 1.6 * great_circle_km(a, b) / FIBRE_KM_PER_MS

@@ -1,0 +1,231 @@
+"""OfferBook: many offers as one value of numpy columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from math import isnan
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.domain.offer import Billing, Offer, Tier
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+UNKNOWN = -1  # in the `available` column
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Words:
+    """A dictionary-encoded column of strings: `vocab` is sorted and unique, so codes sort as their words do."""
+
+    codes: npt.NDArray[np.int32]  # shape (n,)
+    vocab: tuple[str, ...]
+
+    @classmethod
+    def encode(cls, words: Sequence[str]) -> Words:
+        """Encode `words`, one per row."""
+        vocab = tuple(sorted(set(words)))
+        index = {word: code for code, word in enumerate(vocab)}
+        return cls(np.fromiter((index[word] for word in words), np.int32, len(words)), vocab)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, row: int) -> str:
+        return self.vocab[int(self.codes[row])]
+
+    def take(self, rows: IntArray) -> Words:
+        """The column restricted to `rows`; the vocabulary is kept whole."""
+        return Words(self.codes[rows], self.vocab)
+
+    def isin(self, wanted: frozenset[str]) -> BoolArray:
+        """Shape (n,): True where the word is one of `wanted`."""
+        return np.fromiter((word in wanted for word in self.vocab), np.bool_, len(self.vocab))[self.codes]
+
+    def compact(self) -> Words:
+        """The same words with the vocabulary cut to those in use; the form in which equal columns are equal."""
+        used, codes = np.unique(self.codes, return_inverse=True)
+        if len(used) == len(self.vocab):
+            return self
+        return Words(codes.astype(np.int32), tuple(self.vocab[code] for code in used))
+
+
+def _concat(columns: Sequence[Words]) -> Words:
+    vocab = tuple(sorted(set().union(*(column.vocab for column in columns))))
+    index = {word: code for code, word in enumerate(vocab)}
+    parts = [
+        np.fromiter((index[word] for word in column.vocab), np.int32, len(column.vocab))[column.codes]
+        for column in columns
+    ]
+    return Words(np.concatenate(parts), vocab)
+
+
+Column: TypeAlias = Words | FloatArray | IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class OfferBook:
+    """Columns of shape (n,), rows in the order of `KEY` then price; build one with `of`, `merge` or `sort`.
+
+    Units as in `Offer`; `available` is -1 and `interruption_rate` NaN where unknown; `observed_at` is whole seconds
+    since the epoch. A hundred thousand offers are one value that loads in milliseconds.
+    """
+
+    provider: Words
+    region: Words
+    zone: Words
+    instance_type: Words
+    billing: Words
+    accelerator: Words
+    tier: Words
+    fabric: Words
+    source: Words
+    gpus: FloatArray
+    usd_per_hour: FloatArray
+    available: IntArray
+    vcpus: FloatArray
+    host_memory_gib: FloatArray
+    interruption_rate: FloatArray
+    boot_s: FloatArray
+    min_billing_s: FloatArray
+    observed_at: IntArray
+
+    @classmethod
+    def of(cls, offers: Sequence[Offer]) -> OfferBook:
+        """A book of `offers`, sorted; the order given does not matter."""
+        words = {name: Words.encode([str(getattr(o, name)) for o in offers]) for name in WORD_COLUMNS}
+        numbers = {
+            name: np.array([getattr(o, name) for o in offers], np.float64)
+            for name in FLOAT_COLUMNS
+            if name != "interruption_rate"
+        }
+        unknown = float("nan")
+        hazards = [unknown if o.interruption_rate is None else o.interruption_rate for o in offers]
+        stock = [UNKNOWN if o.available is None else o.available for o in offers]
+        columns: dict[str, Column] = {
+            **words,
+            **numbers,
+            "interruption_rate": np.array(hazards, np.float64),
+            "available": np.array(stock, np.int64),
+            "observed_at": np.array([int(o.observed_at.timestamp()) for o in offers], np.int64),
+        }
+        return cls.from_columns(columns).sort()
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, Column]) -> OfferBook:
+        """A book of ready columns, one per field, in the order they stand: `sort` it unless they were written sorted.
+
+        Raises: ValueError where a column is missing, unknown, or of another length than the rest.
+        """
+        if set(columns) != {field.name for field in fields(cls)}:
+            raise ValueError(f"an offer book has the columns {', '.join(field.name for field in fields(cls))}")
+        if len({len(column) for column in columns.values()}) > 1:
+            raise ValueError("the columns of an offer book have one length")
+        return cls(**cast(dict[str, Any], dict(columns)))
+
+    def columns(self) -> dict[str, Column]:
+        """Every column by its name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def empty(cls) -> OfferBook:
+        """The book of no offers."""
+        return cls.of(())
+
+    @classmethod
+    def merge(cls, books: Sequence[OfferBook]) -> OfferBook:
+        """One sorted book; of offers with the same key, the one observed last (then the cheapest) stays."""
+        books = [book for book in books if len(book)]
+        if not books:
+            return cls.empty()
+        words = {name: _concat([getattr(book, name) for book in books]) for name in WORD_COLUMNS}
+        numbers = {
+            name: np.concatenate([getattr(book, name) for book in books]) for name in FLOAT_COLUMNS + INT_COLUMNS
+        }
+        joined = cls.from_columns({**words, **numbers})
+        order = np.lexsort(
+            (
+                joined.usd_per_hour,
+                -joined.observed_at,
+                *(getattr(joined, name).codes for name in reversed(KEY)),
+            )
+        )
+        joined = joined.take(order)
+        fresh = np.ones(len(joined), np.bool_)
+        if len(joined) > 1:
+            same = np.ones(len(joined) - 1, np.bool_)
+            for name in KEY:
+                codes = getattr(joined, name).codes
+                same &= codes[1:] == codes[:-1]
+            fresh[1:] = ~same
+        return joined.take(np.flatnonzero(fresh)).sort()
+
+    def sort(self) -> OfferBook:
+        """The same offers in the book's one order: by `KEY`, then every other column."""
+        book = self._compact()
+        keys = [getattr(book, name) for name in (*INT_COLUMNS, *FLOAT_COLUMNS)]
+        keys += [getattr(book, name).codes for name in reversed(WORD_COLUMNS)]
+        return book.take(np.lexsort(keys)) if len(book) else book
+
+    def _compact(self) -> OfferBook:
+        words = {name: getattr(self, name).compact() for name in WORD_COLUMNS}
+        return OfferBook.from_columns({**self.columns(), **words})
+
+    def take(self, rows: IntArray) -> OfferBook:
+        """The rows named, in the order given: rows in rising order keep a sorted book sorted."""
+        taken = {name: c.take(rows) if isinstance(c, Words) else c[rows] for name, c in self.columns().items()}
+        return OfferBook.from_columns(taken)
+
+    def where(self, mask: BoolArray) -> OfferBook:
+        """The rows where `mask` is True."""
+        return self.take(np.flatnonzero(mask))
+
+    def __len__(self) -> int:
+        return len(self.usd_per_hour)
+
+    def __iter__(self) -> Iterator[Offer]:
+        return (self[row] for row in range(len(self)))
+
+    def __getitem__(self, row: int) -> Offer:
+        hazard = float(self.interruption_rate[row])
+        stock = int(self.available[row])
+        return Offer(
+            provider=self.provider[row],
+            region=self.region[row],
+            zone=self.zone[row],
+            instance_type=self.instance_type[row],
+            accelerator=self.accelerator[row],
+            gpus=float(self.gpus[row]),
+            billing=Billing(self.billing[row]),
+            usd_per_hour=float(self.usd_per_hour[row]),
+            available=None if stock == UNKNOWN else stock,
+            tier=Tier(self.tier[row]),
+            fabric=self.fabric[row],
+            vcpus=float(self.vcpus[row]),
+            host_memory_gib=float(self.host_memory_gib[row]),
+            interruption_rate=None if isnan(hazard) else hazard,
+            boot_s=float(self.boot_s[row]),
+            min_billing_s=float(self.min_billing_s[row]),
+            observed_at=datetime.fromtimestamp(int(self.observed_at[row]), UTC),
+            source=self.source[row],
+        )
+
+
+KEY = ("provider", "region", "zone", "instance_type", "billing")  # what makes an offer the same offer
+WORD_COLUMNS = (*KEY, "accelerator", "tier", "fabric", "source")
+FLOAT_COLUMNS = (
+    "gpus",
+    "usd_per_hour",
+    "vcpus",
+    "host_memory_gib",
+    "interruption_rate",
+    "boot_s",
+    "min_billing_s",
+)
+INT_COLUMNS = ("available", "observed_at")
