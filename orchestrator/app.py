@@ -1,0 +1,196 @@
+"""The composition root: the only module that wires settings, adapters and effects together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from orchestrator import credentials, registry
+from orchestrator.catalog import accelerators, market, network
+from orchestrator.config import Settings
+from orchestrator.domain.accelerator import Accelerator
+from orchestrator.domain.contracts import (
+    Clock,
+    Launcher,
+    LauncherContext,
+    Policy,
+    PolicyContext,
+    Provider,
+    ProviderContext,
+    Store,
+)
+from orchestrator.domain.errors import ConfigError, IsoflopError, MissingCredentials
+from orchestrator.domain.network import Network
+from orchestrator.domain.offerbook import OfferBook
+from orchestrator.domain.plan import Plan
+from orchestrator.domain.snapshot import Gap, Snapshot
+from orchestrator.domain.workload import Workload
+from orchestrator.inventory import snapshot as inventory
+from orchestrator.planning.plan import PlanOptions, plan
+from orchestrator.runtime.clock import SystemClock
+from orchestrator.runtime.store import open_store
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """Parts made from settings on demand; keeps none of them, so a caller decides what lives how long."""
+
+    settings: Settings
+    clock: Clock = field(default_factory=SystemClock)
+
+    def policies(self) -> tuple[Policy, ...]:
+        """Every installed policy, in the order of names.
+
+        Raises: ConfigError where the settings name a policy that is not installed.
+        """
+        factories = registry.policy_factories()
+        for name in self.settings.policies:
+            if name not in factories:
+                raise ConfigError(f"no policy is called {name!r} (installed: {', '.join(factories)})")
+        empty: Mapping[str, object] = {}
+        return tuple(
+            factory(PolicyContext(settings=self.settings.policies.get(name, empty)))
+            for name, factory in factories.items()
+        )
+
+    def provider(self, name: str) -> Provider:
+        """The provider `name` of the settings.
+
+        Raises: ConfigError where it is not installed or its settings are wrong, MissingCredentials.
+        """
+        context = ProviderContext(
+            owner=self.settings.owner,
+            settings=self.settings.providers[name],
+            secret=credentials.resolve,
+            clock=self.clock,
+            state_dir=_folder(self.settings.home / "providers" / name),
+        )
+        return registry.provider_factory(name)(context)
+
+    def providers(self) -> tuple[dict[str, Provider], tuple[Gap, ...]]:
+        """Every provider that is on and has credentials; the others as gaps."""
+        found: dict[str, Provider] = {}
+        gaps: list[Gap] = []
+        for name in self.settings.providers:
+            try:
+                found[name] = self.provider(name)
+            except MissingCredentials as error:
+                gaps.append(Gap(name, f"no credentials: {error}"))
+        return found, tuple(gaps)
+
+    def launchers(self) -> dict[str, Launcher]:
+        """Every installed launcher by name."""
+        return {
+            name: factory(
+                LauncherContext(
+                    secret=credentials.resolve,
+                    clock=self.clock,
+                    state_dir=_folder(self.settings.home / "launchers" / name),
+                )
+            )
+            for name, factory in registry.launcher_factories().items()
+        }
+
+    def market(self) -> OfferBook:
+        """The bundled price book with everything imported."""
+        return market.read(self.settings.catalog_dir, self.settings.edition)
+
+    def accelerators(self) -> tuple[Accelerator, ...]:
+        """The bundled accelerator table."""
+        return accelerators.load()
+
+    def network(self) -> Network:
+        """Places, links and egress prices."""
+        return network.load()
+
+    def snapshot(self, *, live: bool = True) -> Snapshot:
+        """The market now: bundled and imported prices, and with `live` what the providers say."""
+        providers, gaps = self.providers() if live else ({}, ())
+        return inventory.take(
+            providers,
+            base=self.market(),
+            accelerators=self.accelerators(),
+            network=self.network(),
+            gaps=gaps,
+            clock=self.clock,
+            deadline_s=self.settings.deadline_s,
+        )
+
+    def plan(self, workload: Workload, snapshot: Snapshot, options: PlanOptions | None = None) -> Plan:
+        """The pure planner with the installed policies."""
+        chosen = options or PlanOptions(max_price_age_s=self.settings.max_price_age_s)
+        return plan(workload, snapshot, self.policies(), chosen)
+
+    def plan_to_buy(self, workload: Workload) -> Plan:
+        """A plan on a fresh snapshot among what can be bought: the controller's planner."""
+        options = PlanOptions(buyable_only=True, max_price_age_s=self.settings.max_price_age_s)
+        return self.plan(workload, self.snapshot(), options)
+
+    def store(self) -> Store:
+        """The event store of the settings. Raises: ConfigError where it cannot be opened."""
+        return open_store(self.settings.store_url or str(self.settings.home / "store.db"))
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of `isoflop doctor`."""
+
+    subject: str
+    ok: bool
+    detail: str
+
+
+def check(subject: str, probe: partial[str]) -> Check:
+    """Run one probe; what it returns or raises is the detail."""
+    try:
+        return Check(subject, True, probe())
+    except IsoflopError as error:
+        return Check(subject, False, str(error))
+
+
+def checks(app: App) -> Sequence[Check]:
+    """What `isoflop doctor` looks at in the settings and adapters, each on its own."""
+    settings = app.settings
+    lines = [check("state folder", partial(_owner_line, settings)), check("store", partial(_store_line, app))]
+    lines += [check(f"provider {name}", partial(_provider_line, app, name)) for name in settings.providers]
+    off = sorted(set(registry.installed(registry.PROVIDERS)) - set(settings.providers))
+    lines += [Check(f"provider {name}", True, f"off: [providers.{name}] is not in the settings") for name in off]
+    lines += [check("policies", partial(_policies_line, app)), check("launchers", partial(_launchers_line, app))]
+    return lines
+
+
+def _owner_line(settings: Settings) -> str:
+    return f"{settings.home}, owner {settings.owner}"
+
+
+def _store_line(app: App) -> str:
+    store = app.store()
+    try:
+        events = store.events()
+        return f"{app.settings.store_url or app.settings.home / 'store.db'}, {len(events)} events"
+    finally:
+        store.close()
+
+
+def _provider_line(app: App, name: str) -> str:
+    provider = app.provider(name)
+    able = ", ".join(sorted(registry.capabilities(provider))) or "the four verbs"
+    return f"{len(provider.offers())} offers; {able}"
+
+
+def _policies_line(app: App) -> str:
+    return ", ".join(policy.name for policy in app.policies())
+
+
+def _launchers_line(app: App) -> str:
+    return ", ".join(app.launchers())
+
+
+def _folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"the folder {path} cannot be made: {error.strerror or error}") from error
+    return path

@@ -1,0 +1,68 @@
+"""Finds providers, policies and launchers by entry point: the core knows none of them by name."""
+
+from __future__ import annotations
+
+import difflib
+from importlib.metadata import EntryPoint, entry_points
+from typing import cast
+
+from orchestrator.domain.contracts import (
+    Capability,
+    DescribesAccelerators,
+    LauncherFactory,
+    PolicyFactory,
+    Provider,
+    ProviderFactory,
+    WarnsOfReclaim,
+)
+from orchestrator.domain.errors import ConfigError
+
+PROVIDERS = "isoflop.providers"
+POLICIES = "isoflop.policies"
+LAUNCHERS = "isoflop.launchers"
+
+
+def installed(group: str) -> dict[str, EntryPoint]:
+    """Entry points of `group` by name.
+
+    Raises: ConfigError where two installed packages claim one name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=group):
+        known = found.setdefault(point.name, point)
+        if known.value != point.value:
+            raise ConfigError(f"two installed packages call their {group} {point.name!r}: {known.value}, {point.value}")
+    return found
+
+
+def provider_factory(name: str) -> ProviderFactory:
+    """The factory of the provider called `name`. Raises: ConfigError where none is installed."""
+    return cast(ProviderFactory, _load(PROVIDERS, name))
+
+
+def policy_factories() -> dict[str, PolicyFactory]:
+    """Every installed policy's factory by name, in the order of names."""
+    return {name: cast(PolicyFactory, point.load()) for name, point in sorted(installed(POLICIES).items())}
+
+
+def launcher_factories() -> dict[str, LauncherFactory]:
+    """Every installed launcher's factory by name."""
+    return {name: cast(LauncherFactory, point.load()) for name, point in sorted(installed(LAUNCHERS).items())}
+
+
+def capabilities(provider: Provider) -> frozenset[Capability]:
+    """What `provider` can do beyond the four verbs."""
+    offered = {
+        Capability.WARNS_OF_RECLAIM: isinstance(provider, WarnsOfReclaim),
+        Capability.DESCRIBES_ACCELERATORS: isinstance(provider, DescribesAccelerators),
+    }
+    return frozenset(capability for capability, has in offered.items() if has)
+
+
+def _load(group: str, name: str) -> object:
+    known = installed(group)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"installed: {', '.join(sorted(known)) or 'none'}"
+        raise ConfigError(f"no {group.removeprefix('isoflop.').removesuffix('s')} is called {name!r} ({hint})")
+    return known[name].load()
