@@ -1,0 +1,130 @@
+"""Choosing the view: JSON when asked for, colour on a terminal, plain text in a pipe."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import ModuleType
+from typing import Protocol, TextIO
+
+from orchestrator.interfaces.views import machine, plain
+from orchestrator.interfaces.views.page import Report
+
+PATIENCE_S = 1.0  # anything longer shows that it is alive
+
+Update = Callable[[Report], None]
+
+
+class View(Protocol):
+    """Where a command's answer goes."""
+
+    def show(self, report: Report) -> None:
+        """Print the report."""
+        ...
+
+    def follow(self) -> AbstractContextManager[Update]:
+        """Show a report that changes: every call replaces, or adds to, what was shown before."""
+        ...
+
+
+class Plain:
+    """Text for pipes and files."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def show(self, report: Report) -> None:
+        """Print the page as aligned text."""
+        self._stream.write(plain.render(report.page()))
+        self._stream.flush()
+
+    @contextmanager
+    def follow(self) -> Iterator[Update]:
+        """Print the page whenever it differs from the last one."""
+        yield _changes(self._stream, lambda report: plain.render(report.page()))
+
+
+class Machine:
+    """JSON for programs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def show(self, report: Report) -> None:
+        """Print one document."""
+        self._stream.write(machine.document(report.document()))
+        self._stream.flush()
+
+    @contextmanager
+    def follow(self) -> Iterator[Update]:
+        """Print one line of JSON whenever the document differs from the last one."""
+        yield _changes(self._stream, lambda report: machine.line(report.document()))
+
+
+class Terminal:
+    """Colour and moving bars for people."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._screen = _terminal().Screen(stream)
+
+    def show(self, report: Report) -> None:
+        """Draw the page."""
+        self._screen.draw(report.page())
+
+    @contextmanager
+    def follow(self) -> Iterator[Update]:
+        """Redraw the page in place."""
+        with self._screen.live() as region:
+            yield lambda report: region.update(_terminal().group(report.page()), refresh=True)
+
+
+def choose(json: bool, stream: TextIO | None = None) -> View:
+    """The view for `stream` (default: standard output)."""
+    out = stream or sys.stdout
+    if json:
+        return Machine(out)
+    return Terminal(out) if out.isatty() else Plain(out)
+
+
+@contextmanager
+def waiting(label: str) -> Iterator[None]:
+    """Show on a terminal's standard error, after a second, that `label` is still going on."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    done = threading.Event()
+    wheel = threading.Thread(target=_spin, args=(label, done), daemon=True)
+    wheel.start()
+    try:
+        yield
+    finally:
+        done.set()
+        wheel.join()
+
+
+def _spin(label: str, done: threading.Event) -> None:
+    if not done.wait(PATIENCE_S):
+        with _terminal().Screen(sys.stderr).spinner(label):
+            done.wait()
+
+
+def _changes(stream: TextIO, text_of: Callable[[Report], str]) -> Update:
+    last = ""
+
+    def update(report: Report) -> None:
+        nonlocal last
+        text = text_of(report)
+        if text != last:
+            stream.write(text)
+            stream.flush()
+            last = text
+
+    return update
+
+
+def _terminal() -> ModuleType:
+    """Rich takes a third of a command's time to import, and only a terminal has a use for it."""
+    return importlib.import_module("orchestrator.interfaces.views.terminal")

@@ -1,0 +1,143 @@
+"""Pages: what a human view says, before anybody decides about colours and widths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, TypeAlias
+
+
+class Style(StrEnum):
+    """What a piece of text means; a renderer decides how that looks."""
+
+    PLAIN = "plain"
+    STRONG = "strong"
+    DIM = "dim"
+    GOOD = "good"
+    WARN = "warn"
+    BAD = "bad"
+    CODE = "code"  # something to type
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Text with a meaning."""
+
+    text: str
+    style: Style = Style.PLAIN
+
+
+Text: TypeAlias = Cell | str
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """A heading over the blocks that follow."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One paragraph, the cells joined without blanks; no cells is an empty line."""
+
+    cells: tuple[Text, ...] = ()
+    indent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Names and values, the values aligned."""
+
+    rows: tuple[tuple[str, Text], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table; numbers stand to the right."""
+
+    title: str
+    right: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under their column titles."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Text, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Progress in [0, 1] with what to say beside it."""
+
+    label: str
+    done: float
+    detail: str = ""
+
+
+Block: TypeAlias = Title | Line | Facts | Table | Bar
+Page: TypeAlias = tuple[Block, ...]
+
+
+class Report(Protocol):
+    """What a command has to say, for people and for machines: the same facts twice."""
+
+    def page(self) -> Page:
+        """For people."""
+        ...
+
+    def document(self) -> object:
+        """For machines: made of dicts, lists, strings, finite numbers, booleans and None."""
+        ...
+
+
+def text_of(text: Text) -> str:
+    """The words without their meaning."""
+    return text if isinstance(text, str) else text.text
+
+
+def line(*cells: Text, indent: int = 0) -> Line:
+    """A paragraph of `cells`."""
+    return Line(cells, indent)
+
+
+def strong(text: str) -> Cell:
+    """What the eye should find first."""
+    return Cell(text, Style.STRONG)
+
+
+def dim(text: str) -> Cell:
+    """What may be skipped."""
+    return Cell(text, Style.DIM)
+
+
+def good(text: str) -> Cell:
+    """As wished."""
+    return Cell(text, Style.GOOD)
+
+
+def warn(text: str) -> Cell:
+    """Worth a second look."""
+    return Cell(text, Style.WARN)
+
+
+def bad(text: str) -> Cell:
+    """Not as wished."""
+    return Cell(text, Style.BAD)
+
+
+def code(text: str) -> Cell:
+    """Something to type."""
+    return Cell(text, Style.CODE)
+
+
+def left(title: str) -> Column:
+    """A column of words."""
+    return Column(title)
+
+
+def right(title: str) -> Column:
+    """A column of numbers."""
+    return Column(title, right=True)
