@@ -108,6 +108,22 @@ class Policy(Protocol):
         ...
 
 
+@runtime_checkable
+class Bills(Protocol):
+    """A policy some of whose terms are money that somebody will invoice; the terms of all others are worth, not money."""
+
+    bills: frozenset[str]  # names of such terms: they make up `Placement.cost_usd`
+
+
+@runtime_checkable
+class Annotates(Protocol):
+    """A policy that had to assume something and says so."""
+
+    def notes(self, view: PlanView, candidates: Candidates) -> Sequence[str]:
+        """Sentences about the ranked placements: "the egress price of x is unknown; assumed 0.12 USD/GiB"."""
+        ...
+
+
 class Launcher(Protocol):
     """Gets a job going on machines that somebody else bought.
 

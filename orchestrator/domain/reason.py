@@ -25,6 +25,7 @@ class ReasonCode(StrEnum):
     BUDGET = "budget"  # costs too much
     LATENCY = "latency"  # answers too slowly, or the users are too far
     STALE_PRICE = "stale-price"  # the price is older than the user accepts
+    PRICE_MOVED = "price-moved"  # the price rose since the plan was made
     POLICY = "policy"  # a third-party policy's own reason: the detail says it
 
 
