@@ -27,6 +27,7 @@ class Endpoint:
     port: int = 0
     user: str = ""
     path: str = ""  # a folder on the node that belongs to the lease
+    env: tuple[tuple[str, str], ...] = ()  # what a job there must see: which of the node's devices are the lease's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
