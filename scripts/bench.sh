@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Measures every figure that the README and docs quote, each as a ratio against a named baseline in the same run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash scripts/setup.sh
+for script in benchmarks/bench_*.py; do
+  printf '\n%s\n' "$script"
+  .venv/bin/python "$script"
+done
