@@ -63,7 +63,7 @@ TRANSITIONS: dict[RunState, frozenset[RunState]] = {
         {
             RunState.RUNNING,  # the job started
             RunState.RECOVERING,  # the lease was lost or the launch failed
-            RunState.RELEASING,  # cancelled or over budget
+            RunState.RELEASING,  # cancelled, over budget, or a program that can never start
         }
     ),
     RunState.RUNNING: frozenset(
@@ -122,10 +122,14 @@ class Attempt:
     usd_per_hour: float  # quoted, for all nodes
     state: AttemptState
     intended_at: datetime
+    plan: int = 0  # Run.plans when it was intended: 0 is the user's own plan
+    error: str = ""  # class name of the ProviderError that refused it
     lease: Lease | None = None
+    held_at: datetime | None = None  # when we learnt that the lease is ours
     launch_intended: bool = False
     handle: Handle | None = None
     progress: Progress | None = None
+    progress_at: datetime | None = None
     exit_code: int | None = None
     job_ended: bool = False
     job_ended_at: datetime | None = None
