@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from math import floor, isfinite, isnan, log10
 
 from orchestrator.domain.sizing import Band
 
+Show = Callable[[float], str]
 SECOND, MINUTE, HOUR, DAY, YEAR = 1.0, 60.0, 3600.0, 86400.0, 365.25 * 86400.0
 UNKNOWN = "unknown"
 UNBOUNDED = "unbounded"
@@ -195,3 +196,28 @@ def _significant(number: float, digits: int, *, grouped: bool = False) -> str:
 
 def _odd(number: float) -> str:
     return UNKNOWN if isnan(number) else (UNBOUNDED if number > 0 else f"-{UNBOUNDED}")
+
+
+def sum_of(amounts: Sequence[float]) -> tuple[tuple[str, ...], str]:
+    """Amounts and their sum in US dollars, rounded so that what is printed adds up (largest remainders first).
+
+    Two decimals, or as many as a sum below ten cents needs to show two digits.
+    """
+    total = sum(amounts)
+    if not isfinite(total):
+        return tuple(usd(amount) for amount in amounts), usd(total)
+    largest = max((abs(amount) for amount in amounts), default=0.0)
+    places = 2 if largest >= 0.1 or largest == 0 else 1 - floor(log10(largest))
+    unit = 10.0**places
+    floors = [floor(amount * unit) for amount in amounts]
+    missing = round(total * unit) - sum(floors)
+    by_remainder = sorted(range(len(amounts)), key=lambda row: floors[row] - amounts[row] * unit)
+    for row in by_remainder[:missing]:
+        floors[row] += 1
+    return tuple(_dollars(units, places) for units in floors), _dollars(sum(floors), places)
+
+
+def _dollars(units: int, places: int) -> str:
+    sign = "-" if units < 0 else ""
+    whole, part = divmod(abs(units), 10**places)
+    return f"{sign}${whole:,}.{part:0{places}d}"

@@ -1,0 +1,127 @@
+"""The `isoflop` command: finds the sub-command, imports its module alone, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
+
+import typer
+
+from orchestrator.domain.errors import IsoflopError
+from orchestrator.interfaces.cli import errors
+from orchestrator.interfaces.cli.table import COMMANDS, Entry
+
+PACKAGE = "orchestrator.interfaces.cli"
+ABOUT = """Describe a model and a goal: isoflop sizes the work, finds the GPUs, shows its arithmetic, runs and bills it.
+
+Start with: isoflop init training -o job.yaml, then isoflop plan job.yaml"""
+Run = Callable[..., None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's own) and return the exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a sign gets another one, not a traceback
+            stream.reconfigure(errors="replace")
+    try:
+        build(args, os.environ)(args=args, prog_name="isoflop")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        return _interrupted()
+    return 0
+
+
+def build(args: Sequence[str], environ: Mapping[str, str]) -> typer.Typer:
+    """The application with the called sub-command in full and all others as a line of help."""
+    called = _called(args, environ)
+    app = typer.Typer(
+        name="isoflop",
+        help=ABOUT,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich" if sys.stdout.isatty() else None,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+    app.callback()(_root)
+    for entry in COMMANDS:
+        if entry.name == called:
+            _add(app, entry, as_json="--json" in args)
+        else:
+            app.command(entry.name, short_help=entry.help)(_stub)
+    return app
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        metadata = importlib.import_module("importlib.metadata")  # slow to import, and --help has no use for it
+        typer.echo(f"isoflop {metadata.version('isoflop')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+def _stub() -> None:
+    """Stand in for a command that is not the one called."""
+
+
+def _called(args: Sequence[str], environ: Mapping[str, str]) -> str:
+    """The first word that is no option, as the root has no options with values; a shell completes by environment."""
+    words = environ.get("_TYPER_COMPLETE_ARGS", environ.get("COMP_WORDS", "")).split()[1:]
+    completing = "_ISOFLOP_COMPLETE" in environ
+    return next((word for word in (words if completing else args) if not word.startswith("-")), "")
+
+
+def _add(app: typer.Typer, entry: Entry, *, as_json: bool) -> None:
+    module = importlib.import_module(f"{PACKAGE}.{entry.name}")
+    if not entry.group:
+        app.command(entry.name)(_guarded(module.run, as_json=as_json))
+        return
+    group = typer.Typer(help=entry.help, no_args_is_help=True, rich_markup_mode=app.rich_markup_mode)
+    for name, run in module.RUNS.items():
+        group.command(name)(_guarded(run, as_json=as_json))
+    app.add_typer(group, name=entry.name)
+
+
+def _guarded(run: Run, *, as_json: bool) -> Run:
+    """`run` with every way it can end turned into an exit code."""
+
+    @functools.wraps(run)
+    def call(*args: object, **options: object) -> None:
+        try:
+            run(*args, **options)
+        except IsoflopError as error:
+            raise SystemExit(errors.report(error, as_json=as_json)) from error
+        except KeyboardInterrupt as error:
+            raise SystemExit(_interrupted()) from error
+        except BrokenPipeError as error:
+            raise SystemExit(_broken_pipe()) from error
+        except Exception as error:
+            raise SystemExit(errors.report_bug(as_json=as_json)) from error
+
+    return call
+
+
+def _interrupted() -> int:
+    sys.stderr.write("\nerror: interrupted\n")
+    return errors.INTERRUPTED
+
+
+def _broken_pipe() -> int:
+    """Nobody reads any more: let the interpreter's last flush go nowhere instead of complaining."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return errors.BROKEN_PIPE

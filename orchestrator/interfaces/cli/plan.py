@@ -1,0 +1,67 @@
+"""`isoflop plan`: a dry run; reads the job and the market, prints the plan, buys nothing."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.domain.errors import Infeasible
+from orchestrator.interfaces.cli import files, session
+from orchestrator.interfaces.views.choose import choose
+from orchestrator.interfaces.views.plan_view import TOP, PlanReport
+from orchestrator.planning.plan import PlanOptions
+from orchestrator.spec import documents, job, quantity
+
+
+def run(
+    job_file: Annotated[Path, typer.Argument(metavar="JOB", help="Job file, YAML or JSON.")],
+    snapshot: Annotated[
+        Path | None, typer.Option("--snapshot", metavar="FILE", help="Plan over a saved market instead of today's.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Save the plan, to explain or apply it.")
+    ] = None,
+    save_snapshot: Annotated[
+        Path | None, typer.Option("--save-snapshot", metavar="FILE", help="Save the market the plan is made from.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, max=1000, help="Placements to show.")] = TOP,
+    max_price_age: Annotated[
+        str | None,
+        typer.Option("--max-price-age", metavar="AGE", help="Refuse prices older than this, such as 90d or 24h."),
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no provider: bundled and imported prices.")] = False,
+    buyable: Annotated[
+        bool, typer.Option("--buyable", help="Refuse what no configured provider could buy for you.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show where a job would run, what it costs and why; buy nothing.
+
+    The same job over the same --snapshot gives the same plan, byte for byte.
+
+    Exit codes: 0 a plan, 2 bad input, 3 no feasible placement (the refusals are printed).
+    """
+    app = session.open_app()
+    oldest_s = session.read_option("--max-price-age", max_price_age, quantity.duration_s)
+    workload = job.load(job_file)
+    market = session.look(app, saved=snapshot, live=not offline)
+    options = PlanOptions(keep=max(top, 20), buyable_only=buyable, max_price_age_s=oldest_s)
+    plan = app.plan(workload, market, options)
+    if save_snapshot is not None:
+        files.write(save_snapshot, documents.dump_snapshot(market))
+    if output is not None:
+        files.write(output, documents.dump_plan(plan, market))
+    words = ["isoflop", "apply", str(output)] if output is not None else ["isoflop", "submit", str(job_file)]
+    report = PlanReport(
+        plan=plan,
+        exact=documents.plan_json(plan) if as_json else {},
+        command=shlex.join(words),
+        max_price_age_s=oldest_s or app.settings.max_price_age_s,
+        top=top,
+    )
+    choose(as_json).show(report)
+    if plan.best is None:
+        raise Infeasible(plan)

@@ -1,0 +1,278 @@
+"""A plan on one page: what was asked, the choice and its arithmetic, the rest, and the command that applies it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.domain.plan import Placement, Plan, RefusalCount
+from orchestrator.domain.sizing import FiniteWork, Service
+from orchestrator.interfaces.views import asked
+from orchestrator.interfaces.views import format as fmt
+from orchestrator.interfaces.views.page import (
+    Block,
+    Facts,
+    Line,
+    Page,
+    Table,
+    Text,
+    Title,
+    bad,
+    code,
+    dim,
+    good,
+    left,
+    line,
+    right,
+    strong,
+    warn,
+)
+
+TOP = 5  # placements shown unless asked for more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanReport:
+    """A plan, how many of its placements to show, and what to type next.
+
+    `exact` is the plan as the document that `-o` would save; `command` applies the plan.
+    """
+
+    plan: Plan
+    exact: Mapping[str, object]
+    command: str
+    max_price_age_s: float
+    top: int = TOP
+
+    def page(self) -> Page:
+        """The whole plan on one page."""
+        blocks: list[Block] = [*self._header()]
+        if self.plan.best is not None:
+            blocks += [*self._best(self.plan.best), *self._ranked(), *self._next_best()]
+        blocks += [*self._refusals(), *self._remarks(), *self._command()]
+        return tuple(blocks)
+
+    def document(self) -> object:
+        """The plan and the command."""
+        return {**self.exact, "command": self.command if self.plan.best else None}
+
+    def _header(self) -> list[Block]:
+        plan = self.plan
+        flops = plan.best.sizing.flops if plan.best else None
+        rows = asked.facts(plan.workload, flops, plan.made_at)
+        seen = f"{fmt.plural(plan.considered, 'offer')} looked at, {fmt.count(plan.feasible)} feasible"
+        about = f"snapshot {plan.snapshot_id} of {fmt.moment(plan.made_at)}"
+        return [
+            Title(f"Plan for {plan.workload.name} ({plan.workload.KIND})"),
+            Facts((*rows, ("market", f"{seen}; {about}"))),
+            Line(),
+        ]
+
+    def _best(self, best: Placement) -> list[Block]:
+        rows: list[tuple[str, Text]] = [
+            ("where", strong(best.label)),
+            ("devices", _devices(best)),
+            *_effort_rows(best),
+            ("cost", f"{fmt.band(best.cost_usd, fmt.usd)}{self._horizon()}"),
+            *_margins(self.plan, best),
+            ("price", self._price(best)),
+        ]
+        amounts, total = fmt.sum_of([term.usd for term in best.terms])
+        terms: list[tuple[Text, ...]] = [
+            (term.name, dim(term.by), text) for term, text in zip(best.terms, amounts, strict=True)
+        ]
+        terms.append((strong("sum"), "", strong(total)))
+        return [
+            Title("The choice"),
+            Facts(tuple(rows)),
+            Line(),
+            Table((left("what it costs"), left("priced by"), right("USD")), tuple(terms)),
+            Line(),
+        ]
+
+    def _horizon(self) -> str:
+        duration_s = getattr(self.plan.workload, "duration_s", None)
+        return f" over {fmt.duration(duration_s)}" if duration_s is not None else ""
+
+    def _price(self, placement: Placement) -> Text:
+        texts = []
+        old = False
+        for part in placement.parts:
+            seconds = (self.plan.made_at - part.offer.observed_at).total_seconds()
+            old = old or seconds > self.max_price_age_s
+            age = fmt.age(part.offer.observed_at, self.plan.made_at)
+            texts.append(f"{fmt.usd_per_hour(part.offer.usd_per_hour)} a node, {_aged(age)} ({part.offer.source})")
+        said = "; ".join(texts)
+        return warn(f"{said}, OLD: older than {fmt.duration(self.max_price_age_s)}") if old else said
+
+    def _ranked(self) -> list[Block]:
+        shown = self.plan.ranked[: self.top]
+        rows = tuple(self._row(number, placement) for number, placement in enumerate(shown, 1))
+        time = "first token" if isinstance(shown[0].sizing.effort, Service) else "time"
+        columns = (
+            right("#"),
+            left("placement"),
+            right("GPUs"),
+            left(time),
+            left("cost"),
+            right("with all terms"),
+            left("price age"),
+            left("buy"),
+        )
+        title = f"Placements, best first ({fmt.count(len(shown))} of {fmt.count(self.plan.feasible)} feasible)"
+        return [Title(title), Table(columns, rows), Line()]
+
+    def _row(self, number: int, placement: Placement) -> tuple[Text, ...]:
+        ages = [part.offer.observed_at for part in placement.parts]
+        oldest = min(ages)
+        old = (self.plan.made_at - oldest).total_seconds() > self.max_price_age_s
+        age = fmt.age(oldest, self.plan.made_at)
+        return (
+            str(number),
+            placement.label,
+            fmt.count(placement.gpus),
+            _time(placement),
+            fmt.band(placement.cost_usd, fmt.usd_short),
+            fmt.usd(placement.objective_usd),
+            warn(f"{age} OLD") if old else age,
+            good("yes") if placement.buyable else dim("price only"),
+        )
+
+    def _next_best(self) -> list[Block]:
+        if len(self.plan.ranked) < 2:
+            return [line("Why this: it is the only feasible placement."), Line()]
+        best, other = self.plan.ranked[:2]
+        text = f"Why this and not #2 ({other.label}): {difference(best, other)}"
+        return [line(text), Line()]
+
+    def _refusals(self) -> list[Block]:
+        refusals = sorted(self.plan.refusals, key=lambda refusal: (-refusal.count, refusal.by, refusal.code))
+        if not refusals:
+            return []
+        total = sum(refusal.count for refusal in refusals)
+        rows = tuple(_refusal_row(refusal) for refusal in refusals)
+        columns = (right("offers"), left("reason"), left("by"), left("for example"))
+        return [Title(f"Refused: {fmt.plural(total, 'offer')}"), Table(columns, rows), Line()]
+
+    def _remarks(self) -> list[Block]:
+        plan = self.plan
+        blocks: list[Block] = [line(warn("not asked: "), f"{gap.provider}: {gap.detail}") for gap in plan.gaps]
+        blocks += [line(dim("note: "), note) for note in plan.notes]
+        if plan.bound is not None and plan.best is not None:
+            blocks.append(line(dim("bound: "), _bound(plan)))
+        if plan.best is not None and not any(placement.buyable for placement in plan.ranked):
+            blocks.append(line(warn("note: "), NOT_BUYABLE))
+        if plan.workload.program is None:
+            blocks.append(line(warn("note: "), NO_PROGRAM))
+        return [*blocks, Line()] if blocks else []
+
+    def _command(self) -> list[Block]:
+        if self.plan.best is None:
+            return [line(bad("No feasible placement."), " The refusals above say which limit to relax.")]
+        return [line("To run it:"), line(code(self.command), indent=2)]
+
+
+NOT_BUYABLE = (
+    "none of these placements can be bought from here: no adapter with credentials stands behind their prices "
+    "(`isoflop plan --buyable` plans among what can be bought)"
+)
+NO_PROGRAM = "the job has no command: it can be planned, not run, until the job file says what to run"
+
+
+def difference(best: Placement, other: Placement) -> str:
+    """What `other` costs more than `best`, term by term: `$12.00 more: compute +$14.00, egress -$2.00`."""
+    ours = {(term.by, term.name): term.usd for term in best.terms}
+    theirs = {(term.by, term.name): term.usd for term in other.terms}
+    names = [*theirs, *(name for name in ours if name not in theirs)]
+    deltas = [theirs.get(name, 0.0) - ours.get(name, 0.0) for name in names]
+    texts, total = fmt.sum_of(deltas)
+    said = [
+        f"{name} {text if text.startswith('-') else f'+{text}'}"
+        for (_, name), text, delta in zip(names, texts, deltas, strict=True)
+        if abs(delta) > 0
+    ]
+    if not said:
+        return "both cost the same in every term; the order between them is by name"
+    times = ""
+    if isinstance(best.sizing.effort, FiniteWork):
+        later = other.hours.p50 - best.hours.p50
+        pace = f"{fmt.hours(abs(later))} {'later' if later > 0 else 'sooner'}" if later else "at the same time"
+        times = f"; it ends {pace}"
+    return f"it costs {total} more with all terms ({', '.join(said)}){times}"
+
+
+def _devices(placement: Placement) -> str:
+    sizing = placement.sizing
+    memory = f"{fmt.gib(sizing.memory_per_gpu_gib)} of {fmt.gib(sizing.capacity_per_gpu_gib)} each at the least count"
+    least = f"at least {fmt.count(sizing.min_gpus)} to hold the state"
+    return f"{fmt.count(placement.gpus)}x {sizing.accelerator} ({least}; {memory})"
+
+
+def _effort_rows(placement: Placement) -> list[tuple[str, Text]]:
+    sizing = placement.sizing
+    mfu = f"MFU {fmt.percent(sizing.mfu.value)} ({sizing.mfu.origin})"
+    if isinstance(sizing.effort, Service):
+        service = sizing.effort
+        first, each = fmt.band(service.ttft_s, fmt.duration), fmt.band(service.tpot_s, fmt.duration)
+        latency = f"first token {first}, then {each} a token"
+        trip = f"{placement.rtt_ms:,.0f} ms to the farthest users" if placement.rtt_ms is not None else "not asked"
+        rate = f"{fmt.plural(service.replicas, 'replica')} of {service.requests_per_s_per_replica:.3g} requests/s"
+        return [("service", f"{rate}; {mfu}"), ("latency", latency), ("round trip", trip)]
+    work = (
+        f"{fmt.band(sizing.effort.gpu_hours, fmt.gpu_hours)}, {fmt.band(sizing.effort.energy_kwh, fmt.energy)}; {mfu}"
+    )
+    return [("work", work), ("time", fmt.band(placement.hours, fmt.hours))]
+
+
+def _margins(plan: Plan, placement: Placement) -> list[tuple[str, Text]]:
+    limits = plan.workload.limits
+    rows: list[tuple[str, Text]] = []
+    if limits.budget_usd is not None:
+        rows.append(("budget", _margin(limits.budget_usd, placement.cost_usd.p50, placement.cost_usd.p90, fmt.usd)))
+    if isinstance(placement.sizing.effort, FiniteWork):
+        allowed = [limits.deadline_s] if limits.deadline_s is not None else []
+        if limits.finish_by is not None:
+            allowed.append((limits.finish_by - plan.made_at).total_seconds())
+        if allowed:
+            rows.append(
+                (
+                    "deadline",
+                    _margin(min(allowed), placement.hours.p50 * 3600, placement.hours.p90 * 3600, fmt.duration),
+                )
+            )
+    return rows
+
+
+def _margin(limit: float, p50: float, p90: float, show: fmt.Show) -> Text:
+    text = f"{show(limit)}: leaves {show(limit - p50)} at the median, {show(limit - p90)} at the 90th percentile"
+    return text if p90 <= limit else warn(f"{text}: the bad case breaks it")
+
+
+def _time(placement: Placement) -> str:
+    effort = placement.sizing.effort
+    if isinstance(effort, Service):
+        trip = f" + {placement.rtt_ms:,.0f} ms" if placement.rtt_ms is not None else ""
+        return f"{fmt.band(effort.ttft_s, fmt.duration)}{trip}"
+    return fmt.band(placement.hours, fmt.hours)
+
+
+def _aged(age: str) -> str:
+    return "observed now" if age in {"now", "new"} else f"observed {age} ago"
+
+
+def _refusal_row(refusal: RefusalCount) -> tuple[Text, ...]:
+    example = refusal.examples[0] if refusal.examples else None
+    said = f"{example.offer}: {example.detail}" if example else ""
+    return (fmt.count(refusal.count), refusal.code.value, dim(refusal.by), said)
+
+
+def _bound(plan: Plan) -> str:
+    if plan.bound is None or plan.best is None:
+        return ""
+    gap = plan.bound.gap(plan.best.objective_usd)
+    near = (
+        "the choice is the proven optimum"
+        if gap <= 1e-9
+        else f"the choice is at most {fmt.percent(gap)} above the optimum"
+    )
+    return f"{near} ({plan.bound.method})"
