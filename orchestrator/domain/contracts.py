@@ -110,7 +110,7 @@ class Policy(Protocol):
 
 @runtime_checkable
 class Bills(Protocol):
-    """A policy some of whose terms are money that somebody will invoice; the terms of all others are worth, not money."""
+    """A policy some of whose terms are money that somebody will invoice; all other terms are worth, not money."""
 
     bills: frozenset[str]  # names of such terms: they make up `Placement.cost_usd`
 

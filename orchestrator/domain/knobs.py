@@ -22,7 +22,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def configured(owner: str, given: Mapping[str, object], defaults: Mapping[str, float]) -> dict[str, float]:
     """`defaults` overlaid with the configuration file's settings of `owner` ("policy cost").
 
-    Raises: ConfigError for a name that `defaults` does not have, and for a value that is no finite number of at least 0.
+    Raises: ConfigError for a name that `defaults` does not have, and for a value that is no finite number >= 0.
     """
     merged = dict(defaults)
     for name, value in given.items():

@@ -1,0 +1,191 @@
+"""Candidates: from offers that passed the limits and sizings by accelerator to counted nodes and hours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.domain.candidates import Candidates
+from orchestrator.domain.offerbook import UNKNOWN, BoolArray, FloatArray, IntArray, OfferBook
+from orchestrator.domain.reason import Reason, ReasonCode
+from orchestrator.domain.sizing import Service, Sizing
+from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.workload import Inference, Workload
+from orchestrator.planning.limits import BY, hours_left
+from orchestrator.planning.sieve import Sieve
+
+MAX_NODES = 1_000_000  # more than any site has: beyond it a count is arithmetic, not a plan
+
+
+def build(workload: Workload, snapshot: Snapshot, sizings: Mapping[str, Sizing | Reason], sieve: Sieve) -> Candidates:
+    """The candidates among the offers still open in `sieve`; those that cannot be sized are refused there.
+
+    Rules, in order: the device is unknown or its sizing refuses it; the state does not fit; too late even at once;
+    too few nodes. *Finite work* takes the fewest nodes that hold the state and, with a deadline, finish in time at the
+    50th percentile: under linear scaling more nodes never cost less, because each pays for its boot. `hours` is boot
+    and work. Its speed counts all devices of the nodes; that the replicas of batch inference come in multiples of
+    `min_gpus` is neglected. A *service* puts whole replicas on single nodes, as many as fit, for the horizon.
+
+    An offer with a fraction of a device holds that fraction of its memory and has that fraction of its speed.
+    """
+    sized = _sized(snapshot.book, sizings, sieve)
+    sized = _fitting(sized, sizings, sieve, whole_replicas=isinstance(workload, Inference))
+    if isinstance(workload, Inference):
+        return _serve(workload, sized, sieve)
+    return _finish(hours_left(workload, snapshot), sized, sieve)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sized:
+    """Open rows of the book with the facts of their sizing, row-aligned.
+
+    `need` is device-hours (p10, p50, p90) of finite work, or the replicas of a service three times.
+    """
+
+    rows: IntArray
+    sizing: IntArray
+    sizings: tuple[Sizing, ...]
+    devices: FloatArray  # per node: whole, or the fraction of one
+    min_gpus: FloatArray
+    need: tuple[FloatArray, FloatArray, FloatArray]
+
+    def take(self, keep: BoolArray) -> _Sized:
+        p10, p50, p90 = (column[keep] for column in self.need)
+        return _Sized(
+            self.rows[keep],
+            self.sizing[keep],
+            self.sizings,
+            self.devices[keep],
+            self.min_gpus[keep],
+            (p10, p50, p90),
+        )
+
+
+def _sized(book: OfferBook, sizings: Mapping[str, Sizing | Reason], sieve: Sieve) -> _Sized:
+    words = book.accelerator
+    usable = [answer for word in words.vocab if isinstance(answer := sizings.get(word), Sizing)]
+    place = {sizing.accelerator: index for index, sizing in enumerate(usable)}
+    index = np.fromiter((place.get(word, -1) for word in words.vocab), np.int64, len(words.vocab))
+    rows = sieve.open_rows
+    sizing = index[words.codes[rows]]
+    _refuse_unsized(rows[sizing < 0], book, sizings, sieve)
+    rows, sizing = rows[sizing >= 0], sizing[sizing >= 0]
+    gpus = book.gpus[rows]
+    table = np.array([(s.min_gpus, *_need(s)) for s in usable], np.float64).reshape(-1, 4).T
+    min_gpus, p10, p50, p90 = (column[sizing] for column in table)
+    return _Sized(rows, sizing, tuple(usable), np.where(gpus < 1, gpus, np.floor(gpus)), min_gpus, (p10, p50, p90))
+
+
+def _need(sizing: Sizing) -> tuple[float, float, float]:
+    effort = sizing.effort
+    if isinstance(effort, Service):
+        return (float(effort.replicas),) * 3
+    return (effort.gpu_hours.p10, effort.gpu_hours.p50, effort.gpu_hours.p90)
+
+
+def _refuse_unsized(rows: IntArray, book: OfferBook, sizings: Mapping[str, Sizing | Reason], sieve: Sieve) -> None:
+    words = book.accelerator
+    answers = [sizings.get(word) for word in words.vocab]
+    kinds = [(a.by, a.code) if isinstance(a, Reason) else (BY, ReasonCode.UNKNOWN_ACCELERATOR) for a in answers]
+
+    def sentence(row: int) -> str:
+        answer = answers[words.codes[row]]
+        return answer.detail if isinstance(answer, Reason) else f"no facts are held about a device '{words[row]}'"
+
+    codes = words.codes[rows]
+    for kind in sorted({kinds[code] for code in np.flatnonzero(np.bincount(codes, minlength=len(kinds))).tolist()}):
+        of_kind = np.fromiter((k == kind for k in kinds), np.bool_, len(kinds))[codes]
+        sieve.refuse_rows(rows[of_kind], *kind, sentence, spread=codes[of_kind].astype(np.int64))
+
+
+def _fitting(sized: _Sized, sizings: Mapping[str, Sizing | Reason], sieve: Sieve, *, whole_replicas: bool) -> _Sized:
+    """Refuse nodes that cannot hold their share of the state."""
+    book, devices, min_gpus = sieve.book, sized.devices, sized.min_gpus
+    memory = np.array([(s.memory_per_gpu_gib, s.capacity_per_gpu_gib) for s in sized.sizings], np.float64)
+    each, capacity = (column[sized.sizing] for column in memory.reshape(-1, 2).T)
+    fraction = devices < 1
+    misfit = ~(devices > 0) | (fraction & ((min_gpus > 1) | (each > devices * capacity)))
+    if whole_replicas:
+        misfit |= ~fraction & (min_gpus > devices)
+
+    def sentence(row: int) -> str:
+        sizing, gpus = sizings[book.accelerator[row]], float(book.gpus[row])
+        if not isinstance(sizing, Sizing) or not gpus > 0:
+            return f"the offer has {gpus:g} accelerators"
+        if gpus >= 1:
+            return f"a replica of {sizing.min_gpus} GPUs does not fit one node of {gpus:g}"
+        holds = gpus * sizing.capacity_per_gpu_gib
+        return f"needs {sizing.memory_gib:,.1f} GiB; {gpus:g} of a device holds {holds:,.1f} GiB"
+
+    sieve.refuse_rows(sized.rows[misfit], BY, ReasonCode.NO_FIT, sentence, spread=sized.sizing[misfit])
+    return sized.take(~misfit)
+
+
+def _finish(left_h: float | None, sized: _Sized, sieve: Sieve) -> Candidates:
+    """Finite work: the fewest nodes that hold the state and meet the deadline."""
+    boot_h = sieve.book.boot_s[sized.rows] / 3600.0
+    if left_h is not None:
+        late = boot_h >= left_h
+        sieve.refuse_rows(
+            sized.rows[late],
+            BY,
+            ReasonCode.DEADLINE,
+            lambda row: f"boots for {sieve.book.boot_s[row] / 3600:,.1f} h; the deadline leaves {left_h:,.1f} h",
+            figure=boot_h[late],
+        )
+        sized, boot_h = sized.take(~late), boot_h[~late]
+    p10, p50, p90 = sized.need
+    nodes = np.maximum(1.0, np.ceil(sized.min_gpus / sized.devices))
+    if left_h is not None:
+        nodes = np.maximum(nodes, np.ceil(p50 / (sized.devices * (left_h - boot_h))))
+    purpose = "to hold the state" if left_h is None else f"to hold the state and finish within {left_h:,.1f} h"
+    keep = _enough(sized.rows, nodes, sieve, purpose)
+    sized, nodes, boot_h = sized.take(keep), nodes[keep], boot_h[keep]
+    speed = nodes * sized.devices
+    p10, p50, p90 = (boot_h + hours / speed for hours in sized.need)
+    return _candidates(sized, nodes, sieve.book, (p10, p50, p90))
+
+
+def _serve(workload: Inference, sized: _Sized, sieve: Sieve) -> Candidates:
+    """A service: its replicas packed onto nodes."""
+    replicas = sized.need[1]
+    per_node = np.where(sized.devices < 1, sized.devices, np.floor(sized.devices / sized.min_gpus))
+    nodes = np.maximum(1.0, np.ceil(replicas / per_node))
+    keep = _enough(sized.rows, nodes, sieve, "to answer all requests")
+    sized, nodes = sized.take(keep), nodes[keep]
+    horizon = np.full(len(nodes), workload.duration_s / 3600.0)
+    return _candidates(sized, nodes, sieve.book, (horizon, horizon, horizon))
+
+
+def _enough(rows: IntArray, nodes: FloatArray, sieve: Sieve, purpose: str) -> BoolArray:
+    """Where the nodes are on sale (or nobody says how many are); refuses the rest."""
+    stock = sieve.book.available[rows]
+    few = ~(nodes <= MAX_NODES) | ((stock != UNKNOWN) & (nodes > stock))
+    refused, wanted = rows[few], nodes[few]
+
+    def sentence(row: int) -> str:
+        count, on_sale = float(wanted[np.searchsorted(refused, row)]), int(sieve.book.available[row])
+        limit = f"{on_sale} on sale" if on_sale != UNKNOWN else f"no site has more than {MAX_NODES:,}"
+        return f"needs {count:,.0f} nodes {purpose}; {limit}"
+
+    sieve.refuse_rows(refused, BY, ReasonCode.TOO_FEW_NODES, sentence, figure=wanted)
+    keep: BoolArray = ~few
+    return keep
+
+
+def _candidates(
+    sized: _Sized, nodes: FloatArray, book: OfferBook, hours: tuple[FloatArray, FloatArray, FloatArray]
+) -> Candidates:
+    whole = len(sized.rows) == len(book)
+    return Candidates(
+        book=book if whole else book.take(sized.rows),
+        offer=sized.rows,
+        sizing=sized.sizing,
+        sizings=sized.sizings,
+        nodes=nodes.astype(np.int64),
+        hours=hours[1],
+        hours_p10=hours[0],
+        hours_p90=hours[2],
+    )

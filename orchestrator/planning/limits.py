@@ -1,0 +1,170 @@
+"""Hard limits that belong to no policy: where, what, from whom, and whether the offer is one at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from orchestrator.domain.network import Place
+from orchestrator.domain.offer import Billing
+from orchestrator.domain.offerbook import BoolArray, OfferBook, Words
+from orchestrator.domain.reason import ReasonCode
+from orchestrator.domain.sites import Atlas, Sites
+from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.workload import Inference, Limits, Workload
+from orchestrator.planning.sieve import Sieve
+
+BY = "planning"
+DEFAULT_BILLING = (Billing.ON_DEMAND, Billing.SPOT, Billing.OWNED)  # a reservation is bought for a year: only if asked
+
+
+def hours_left(workload: Workload, snapshot: Snapshot) -> float | None:
+    """Hours from the snapshot to the earlier of `deadline_s` and `finish_by`; None without a deadline.
+
+    A service has none: it runs for its `duration_s`.
+    """
+    limits = workload.limits
+    if isinstance(workload, Inference):
+        return None
+    left = [] if limits.deadline_s is None else [limits.deadline_s / 3600.0]
+    if limits.finish_by is not None:
+        left.append((limits.finish_by - snapshot.taken_at) / timedelta(hours=1))
+    return min(left) if left else None
+
+
+def apply_limits(sieve: Sieve, workload: Workload, snapshot: Snapshot, *, buyable_only: bool) -> None:
+    """Refuse what the workload's limits and the offers' own state rule out.
+
+    The order is fixed, and an offer is refused by the first that catches it: a deadline already past, provider,
+    buyable (if asked), accelerator, region, residency, billing, no usable price, sold out.
+    """
+    limits, book = workload.limits, snapshot.book
+    left = hours_left(workload, snapshot)
+    if left is not None and left <= 0:
+        past = f"the deadline was {-left:,.1f} h before the snapshot of {snapshot.taken_at:%Y-%m-%d %H:%M} UTC"
+        sieve.refuse(np.ones(len(book), np.bool_), BY, ReasonCode.DEADLINE, lambda _: past)
+    _whom(sieve, limits, snapshot, buyable_only=buyable_only)
+    _where(sieve, limits, snapshot)
+    _how(sieve, limits)
+    _stock(sieve)
+
+
+def matches(word: str, patterns: Iterable[str]) -> bool:
+    """Whether `word` is one of `patterns` or fits one as a glob, whatever the case."""
+    folded = word.casefold()
+    return any(fnmatchcase(folded, pattern.casefold()) for pattern in patterns)
+
+
+def accelerator_matches(name: str, patterns: Iterable[str]) -> bool:
+    """As `matches`; a family's name stands for its members: `H100` for `H100-SXM` and `H100-PCIe`."""
+    family = [f"{pattern}-*" for pattern in patterns]
+    return matches(name, [*patterns, *family])
+
+
+def region_matches(provider: str, region: str, patterns: Iterable[str]) -> bool:
+    """Whether `region` or `provider/region` matches."""
+    return matches(region, patterns) or matches(f"{provider}/{region}", patterns)
+
+
+def _words(column: Words, allowed: Iterable[bool]) -> BoolArray:
+    """Shape (n,): the answer for each row's word, from one answer per word of the vocabulary."""
+    return np.fromiter(allowed, np.bool_, len(column.vocab))[column.codes]
+
+
+def _whom(sieve: Sieve, limits: Limits, snapshot: Snapshot, *, buyable_only: bool) -> None:
+    book = sieve.book
+    if limits.providers:
+        allowed = _words(book.provider, (matches(word, limits.providers) for word in book.provider.vocab))
+        sieve.refuse(
+            ~allowed,
+            BY,
+            ReasonCode.PROVIDER,
+            lambda row: f"{book.provider[row]} is not among the providers allowed: {', '.join(limits.providers)}",
+        )
+    if buyable_only:
+        sieve.refuse(
+            ~book.provider.isin(frozenset(snapshot.buyable)),
+            BY,
+            ReasonCode.NOT_BUYABLE,
+            lambda row: f"a list price only: no adapter with credentials for {book.provider[row]} is set up",
+        )
+    if limits.accelerators:
+        wanted = limits.accelerators
+        allowed = _words(book.accelerator, (accelerator_matches(word, wanted) for word in book.accelerator.vocab))
+        sieve.refuse(
+            ~allowed,
+            BY,
+            ReasonCode.ACCELERATOR,
+            lambda row: f"{book.accelerator[row]} is not among the accelerators allowed: {', '.join(wanted)}",
+        )
+
+
+def _where(sieve: Sieve, limits: Limits, snapshot: Snapshot) -> None:
+    if not limits.regions and not limits.residency:
+        return
+    book, sites, atlas = sieve.book, Sites.of(sieve.book), Atlas(snapshot.network)
+    if limits.regions:
+        inside = [region_matches(provider, region, limits.regions) for provider, region in sites.keys]
+        sieve.refuse(
+            ~np.array(inside, np.bool_)[sites.index],
+            BY,
+            ReasonCode.REGION,
+            lambda row: f"{book.region[row]} is outside the regions allowed: {', '.join(limits.regions)}",
+        )
+    if limits.residency:
+        where = [atlas.site(provider, region) for provider, region in sites.keys]
+        inside = [_resides(place, limits.residency) for place in where]
+        sieve.refuse(
+            ~np.array(inside, np.bool_)[sites.index],
+            BY,
+            ReasonCode.RESIDENCY,
+            lambda row: _residency_detail(where[sites.index[row]], book, row, limits.residency),
+        )
+
+
+def _jurisdictions(place: Place) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((place.country, *place.jurisdictions)))
+
+
+def _resides(place: Place | None, residency: Iterable[str]) -> bool:
+    """A place nobody knows is never inside: residency is not guessed."""
+    wanted = {name.casefold() for name in residency}
+    return place is not None and any(name.casefold() in wanted for name in _jurisdictions(place))
+
+
+def _residency_detail(place: Place | None, book: OfferBook, row: int, residency: Iterable[str]) -> str:
+    wanted = ", ".join(residency)
+    if place is None:
+        return f"the jurisdiction of {book.provider[row]}/{book.region[row]} is unknown; the data must stay in {wanted}"
+    return f"{book.region[row]} is in {', '.join(_jurisdictions(place))}; the data must stay in {wanted}"
+
+
+def _how(sieve: Sieve, limits: Limits) -> None:
+    book = sieve.book
+    allowed = tuple(str(billing) for billing in (limits.billing or DEFAULT_BILLING))
+    sieve.refuse(
+        ~book.billing.isin(frozenset(allowed)),
+        BY,
+        ReasonCode.BILLING,
+        lambda row: f"{book.billing[row]} is not among the kinds of billing allowed: {', '.join(allowed)}",
+    )
+
+
+def _stock(sieve: Sieve) -> None:
+    book = sieve.book
+    price = book.usd_per_hour
+    free = book.billing.isin(frozenset((str(Billing.OWNED),)))  # your own machine may cost nothing
+    usable = np.isfinite(price) & ((price > 0) | (free & (price >= 0)))
+    usable &= np.isfinite(book.boot_s) & (book.boot_s >= 0) & np.isfinite(book.min_billing_s)
+    sieve.refuse(~usable, BY, ReasonCode.NO_PRICE, lambda row: _price_detail(book, row))
+    sieve.refuse(book.available == 0, BY, ReasonCode.SOLD_OUT, lambda _: "sold out: 0 nodes on sale")
+
+
+def _price_detail(book: OfferBook, row: int) -> str:
+    price, boot_s, least_s = (float(c[row]) for c in (book.usd_per_hour, book.boot_s, book.min_billing_s))
+    if np.isfinite(price) and price > 0:
+        return f"a boot time of {boot_s} s and a minimum billing of {least_s} s are no basis for a price"
+    return f"{price} USD/h is no usable price (source: {book.source[row] or 'none given'})"

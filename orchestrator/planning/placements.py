@@ -1,0 +1,85 @@
+"""Placements: the few best candidates as values, with their terms and their ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from orchestrator.domain.candidates import Candidates, PlanView
+from orchestrator.domain.contracts import Bills, Policy
+from orchestrator.domain.offerbook import FloatArray, IntArray
+from orchestrator.domain.plan import Part, Placement, Term
+from orchestrator.domain.sites import Atlas
+from orchestrator.domain.sizing import Band
+from orchestrator.domain.workload import Inference
+from orchestrator.planning.judge import Judgement, price
+
+
+def build(judgement: Judgement, policies: Sequence[Policy], rows: IntArray) -> tuple[Placement, ...]:
+    """Candidates `rows` of `judgement` as placements, in the order given.
+
+    `cost_usd` is what the policies bill at the 10th, 50th and 90th percentile of the hours.
+    """
+    if not len(rows):
+        return ()
+    few = judgement.candidates.take(rows)
+    low = _money(judgement.view, policies, few.at(few.hours_p10))
+    high = _money(judgement.view, policies, few.at(few.hours_p90))
+    columns = [(term, term.usd[rows].tolist()) for term in judgement.terms]
+    rtt_ms = _farthest(judgement.view)
+    buyable = frozenset(judgement.view.snapshot.buyable)
+    placements = []
+    for index in range(len(few)):
+        offer = few.book[index]
+        terms = tuple(Term(term.by, term.name, usd[index]) for term, usd in columns)
+        money = total(usd[index] for term, usd in columns if term.money)
+        placements.append(
+            Placement(
+                parts=(Part(offer, int(few.nodes[index])),),
+                sizing=few.sizings[int(few.sizing[index])],
+                hours=Band(float(few.hours_p10[index]), float(few.hours[index]), float(few.hours_p90[index])),
+                cost_usd=Band(float(low[index]), money, float(high[index])),
+                terms=terms,
+                objective_usd=total(term.usd for term in terms),
+                rtt_ms=rtt_ms(offer.provider, offer.region),
+                buyable=offer.provider in buyable,
+            )
+        )
+    return tuple(placements)
+
+
+def total(amounts: Iterable[float]) -> float:
+    """The sum from the first to the last, as the columns were added: `sum` of newer Pythons rounds otherwise."""
+    amount = 0.0
+    for part in amounts:
+        amount += part
+    return amount
+
+
+def _money(view: PlanView, policies: Sequence[Policy], candidates: Candidates) -> FloatArray:
+    """What the policies bill for each candidate, in USD."""
+    usd = np.zeros(len(candidates), np.float64)
+    for policy in policies:
+        if isinstance(policy, Bills):
+            for column in price(policy, view, candidates):
+                if column.money:
+                    usd += column.usd
+    return usd
+
+
+def _farthest(view: PlanView) -> Callable[[str, str], float | None]:
+    """The round trip in ms from a region to the users that are farthest; None where a place is unknown."""
+    atlas = Atlas(view.snapshot.network)
+    workload = view.workload
+    users = [atlas.place(p.place) for p in workload.users] if isinstance(workload, Inference) else []
+
+    def rtt_ms(provider: str, region: str) -> float | None:
+        site = atlas.site(provider, region)
+        if site is None or not users:
+            return None
+        trips = [None if user is None else atlas.round_trip(user, site).ms for user in users]
+        known = [ms for ms in trips if ms is not None]
+        return max(known) if len(known) == len(trips) else None
+
+    return rtt_ms

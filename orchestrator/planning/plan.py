@@ -1,0 +1,70 @@
+"""Planning: from a workload and a snapshot to ranked placements, refusals with reasons, and a bound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.domain.contracts import Policy
+from orchestrator.domain.plan import Bound, Plan
+from orchestrator.domain.reason import Reason
+from orchestrator.domain.sizing import Sizing
+from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.workload import Workload
+from orchestrator.planning.judge import judge
+from orchestrator.planning.notes import collect
+from orchestrator.planning.placements import build
+from orchestrator.sizing.size import size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """How to plan, apart from what."""
+
+    keep: int = 20  # placements kept in `ranked`
+    buyable_only: bool = False  # refuse offers that are prices only: what the controller plans with
+    max_price_age_s: float | None = None  # older prices are pointed out, not refused
+
+
+def plan(
+    workload: Workload, snapshot: Snapshot, policies: Sequence[Policy], options: PlanOptions = PlanOptions()
+) -> Plan:
+    """The best placements of `workload` over `snapshot`, every other offer refused with a reason.
+
+    Pure: the same arguments give the same plan, byte for byte; the order of the offers does not matter. Where nothing
+    is feasible `ranked` is empty and the refusals say why; that is no error here. Every candidate is priced, so the
+    best is the optimum over single-offer placements and the bound is its own objective.
+
+    Raises: UserError where the workload names a place, a policy or a setting that nobody knows; ConfigError where a
+    policy breaks its contract.
+    """
+    used = set(snapshot.book.accelerator.vocab)
+    devices = tuple(accelerator for accelerator in snapshot.accelerators if accelerator.name in used)
+    return plan_sized(workload, snapshot, size(workload, devices), policies, options)
+
+
+def plan_sized(
+    workload: Workload,
+    snapshot: Snapshot,
+    sizings: Mapping[str, Sizing | Reason],
+    policies: Sequence[Policy],
+    options: PlanOptions = PlanOptions(),
+) -> Plan:
+    """As `plan`, with the sizings by accelerator given: for what-if questions and for tests."""
+    judgement = judge(workload, snapshot, sizings, policies, buyable_only=options.buyable_only)
+    ranked = build(judgement, policies, judgement.best(options.keep))
+    feasible = len(judgement.candidates)
+    lower = float(judgement.objective.min()) if feasible else None
+    return Plan(
+        workload=workload,
+        snapshot_id=snapshot.id,
+        made_at=snapshot.taken_at,
+        ranked=ranked,
+        feasible=feasible,
+        considered=len(snapshot.book),
+        refusals=judgement.sieve.counts(),
+        policies=tuple(policy.name for policy in policies),
+        bound=None if lower is None else Bound(lower_usd=lower, method="exhaustive: every candidate priced"),
+        gaps=snapshot.gaps,
+        notes=collect(judgement, policies, ranked, max_price_age_s=options.max_price_age_s),
+    )

@@ -1,0 +1,170 @@
+"""The cost policy: what a candidate is expected to be invoiced, and the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from orchestrator.domain.candidates import Candidates, PlanView, Refusals, Usd
+from orchestrator.domain.contracts import PolicyContext
+from orchestrator.domain.errors import UserError
+from orchestrator.domain.knobs import configured, nearest, overridden
+from orchestrator.domain.network import Network
+from orchestrator.domain.offer import Billing
+from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray
+from orchestrator.domain.reason import ReasonCode
+from orchestrator.domain.sites import Atlas, Sites
+from orchestrator.domain.workload import BatchInference, Checkpointing, Inference, Workload
+
+NAME = "cost"
+DEFAULTS: Mapping[str, float] = {
+    # A spot machine nobody gives a rate for is taken to be lost once in 50 hours: the upper half of the 5 to 15 % a day
+    # that vendors have published for preemptible machines, and some more.
+    "assumed_spot_interruptions_per_hour": 0.02,
+    # The dearest first tier of a large vendor's list, so that an unknown rate never makes an offer look good.
+    "assumed_egress_usd_per_gib": 0.12,
+}
+MAX_EXPONENT = 50.0  # e^50 dollars is finite, sorts last and means never
+
+
+class CostPolicy:
+    """Terms, all of them money at the candidates' hours h (boot included), nodes n and price p per node-hour.
+
+    - `compute` + `boot` = n·p·max(h, least billing): what the lease is invoiced, of which the boot is n·p·boot.
+    - `egress`: moving the input from `data.location` by the source provider's tiers; nothing within a region.
+    - `interruption`: expected rework, n·p·(h − boot)·(E/τ − 1), see `rework`.
+
+    `refuse` holds the sum at the 50th percentile against `limits.budget_usd`.
+    """
+
+    name = NAME
+    bills = frozenset({"compute", "boot", "egress", "interruption"})
+
+    def __init__(self, settings: Mapping[str, float]) -> None:
+        self._settings = dict(settings)
+
+    def refuse(self, view: PlanView, candidates: Candidates) -> Sequence[Refusals]:
+        """BUDGET where the expected invoice is over the budget."""
+        budget = view.workload.limits.budget_usd
+        if budget is None:
+            return ()
+        total = np.zeros(len(candidates), np.float64)
+        for usd in self.price(view, candidates).values():
+            total += usd
+        template = f"is expected to cost ${{figure:,.2f}}; the budget is ${budget:,.2f}"
+        return (Refusals(ReasonCode.BUDGET, total > budget, template, total),)
+
+    def price(self, view: PlanView, candidates: Candidates) -> Mapping[str, Usd]:
+        """The terms; `egress` only for data that lies somewhere.
+
+        Raises: UserError where `data.location` names no place and no provider we know.
+        """
+        settings = overridden(view.workload, NAME, self._settings)
+        book = candidates.book
+        rate = candidates.nodes * book.usd_per_hour
+        billed_h = np.maximum(candidates.hours, book.min_billing_s / 3600.0)
+        boot_h = np.minimum(book.boot_s / 3600.0, candidates.hours)
+        terms = {"compute": rate * (billed_h - boot_h), "boot": rate * boot_h}
+        data = view.workload.data
+        if data.location and data.size_gib > 0:
+            terms["egress"] = self._egress(view, candidates, settings)[0]
+        hazard = _hazard(candidates, settings)
+        lost = rework(view.workload, hazard, candidates.nodes, book.boot_s / 3600.0)
+        return {**terms, "interruption": rate * (candidates.hours - boot_h) * lost}
+
+    def notes(self, view: PlanView, candidates: Candidates) -> Sequence[str]:
+        """What was assumed because nobody says."""
+        settings = overridden(view.workload, NAME, self._settings)
+        notes = []
+        guessed = int(np.count_nonzero(_spot(candidates) & np.isnan(candidates.book.interruption_rate)))
+        if guessed:
+            rate = settings["assumed_spot_interruptions_per_hour"]
+            notes.append(
+                f"the interruption rate of {guessed} spot placements shown is unknown; assumed {rate:g} an hour"
+            )
+        data = view.workload.data
+        if data.location and data.size_gib > 0:
+            assumed = self._egress(view, candidates, settings)[1]
+            if assumed.any():
+                price = settings["assumed_egress_usd_per_gib"]
+                notes.append(
+                    f"the price of data leaving {data.location} is unknown for {int(np.count_nonzero(assumed))} "
+                    f"placements shown; assumed {price:g} USD/GiB"
+                )
+        return notes
+
+    def _egress(
+        self, view: PlanView, candidates: Candidates, settings: Mapping[str, float]
+    ) -> tuple[FloatArray, BoolArray]:
+        """USD to bring the data to each candidate, and where the rate had to be assumed."""
+        sites, network, data = Sites.of(candidates.book), view.snapshot.network, view.workload.data
+        source, home = _source(data.location, network, Sites.of(view.snapshot.book))
+        usd, assumed = [], []
+        for provider, region in sites.keys:
+            cost: float | None = 0.0
+            if source and (provider, region) != (source, home):
+                cost = network.egress_usd(source, "region" if provider == source else "internet", data.size_gib)
+            assumed.append(cost is None)
+            usd.append(settings["assumed_egress_usd_per_gib"] * data.size_gib if cost is None else cost)
+        return sites.spread(usd), sites.spread([float(flag) for flag in assumed]) > 0
+
+
+def rework(workload: Workload, hazard: FloatArray, nodes: IntArray, boot_h: FloatArray) -> FloatArray:
+    """Expected hours lost to interruptions per hour of work, shape (n,).
+
+    `hazard` is per node and hour. Work saved every τ hours under a constant hazard λ, with a restart that takes R hours
+    and can itself be interrupted, takes E = (1/λ)·e^(λR)·(e^(λτ) − 1) hours per τ hours of progress (J. T. Daly,
+    "A higher order estimate of the optimum checkpoint interval for restart dumps", 2006, with the time of a dump at 0);
+    about λ·(τ/2 + R) while interruptions are rare. Training is a gang: losing any node loses all nodes' work, so its λ
+    is n times the hazard, as if nodes were lost independently. A request of batch inference or of a service concerns
+    its own node alone; a service saves nothing and pays for the replacement's boot.
+    """
+    if isinstance(workload, Inference):
+        return hazard * boot_h
+    checkpoint = workload.program.checkpoint if workload.program else Checkpointing()
+    tau = max(checkpoint.interval_s, 1.0) / 3600.0
+    rate = hazard if isinstance(workload, BatchInference) else hazard * nodes
+    risky = rate > 0
+    lost = np.zeros(len(hazard), np.float64)
+    exposed, restart = rate[risky], boot_h[risky]
+    growth = np.exp(np.minimum(exposed * restart, MAX_EXPONENT)) * np.expm1(np.minimum(exposed * tau, MAX_EXPONENT))
+    lost[risky] = np.maximum(growth / (exposed * tau) - 1.0, 0.0)
+    return lost
+
+
+def _spot(candidates: Candidates) -> BoolArray:
+    return candidates.book.billing.isin(frozenset((str(Billing.SPOT),)))
+
+
+def _hazard(candidates: Candidates, settings: Mapping[str, float]) -> FloatArray:
+    """Losses per node and hour: as observed, else assumed for spot and 0 for the rest."""
+    known = candidates.book.interruption_rate
+    assumed = np.where(_spot(candidates), settings["assumed_spot_interruptions_per_hour"], 0.0)
+    return np.where(np.isnan(known), assumed, known)
+
+
+def _source(location: str, network: Network, market: Sites) -> tuple[str, str]:
+    """The provider that bills the departure and the region; ("", "") for a place of the user's own.
+
+    Raises: UserError where nothing of that name is known.
+    """
+    provider, _, region = location.partition("/")
+    if (provider, region) in market.keys:
+        return provider, region
+    sellers = {rate.provider for rate in network.egress} | {name for name, _ in market.keys}
+    atlas = Atlas(network)
+    if provider in sellers and (not region or atlas.place(location)):
+        return provider, region
+    if atlas.place(location):
+        return "", ""
+    known = [f"{name}/{where}" for name, where in market.keys] + [place.key for place in network.places]
+    raise UserError(f"data.location '{location}' is no place and no provider/region we know{nearest(location, known)}")
+
+
+def create(context: PolicyContext) -> CostPolicy:
+    """The policy with the configuration file's settings.
+
+    Raises: ConfigError for a setting it does not have or cannot read.
+    """
+    return CostPolicy(configured(f"policy {NAME}", context.settings, DEFAULTS))
