@@ -16,6 +16,7 @@ from orchestrator.spec.templates import KINDS, template
 
 def run(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}.")],
+    *,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file instead of printing.")
     ] = None,

@@ -18,6 +18,7 @@ from orchestrator.spec import documents, job, quantity
 
 def run(
     job_file: Annotated[Path, typer.Argument(metavar="JOB", help="Job file, YAML or JSON.")],
+    *,
     snapshot: Annotated[
         Path | None, typer.Option("--snapshot", metavar="FILE", help="Plan over a saved market instead of today's.")
     ] = None,

@@ -13,6 +13,7 @@ from orchestrator.spec.schema import json_schema
 
 
 def run(
+    *,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file instead of printing.")
     ] = None,

@@ -1,4 +1,4 @@
-"""What commands share: the application from the environment, the market to plan over, and options read as people write."""
+"""What commands share: the application from the environment, the market to plan over, options as people write them."""
 
 from __future__ import annotations
 

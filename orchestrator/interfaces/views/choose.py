@@ -11,11 +11,11 @@ from types import ModuleType
 from typing import Protocol, TextIO
 
 from orchestrator.interfaces.views import machine, plain
-from orchestrator.interfaces.views.page import Report
+from orchestrator.interfaces.views.page import Report, Story
 
 PATIENCE_S = 1.0  # anything longer shows that it is alive
 
-Update = Callable[[Report], None]
+Update = Callable[[Story], None]
 
 
 class View(Protocol):
@@ -26,7 +26,7 @@ class View(Protocol):
         ...
 
     def follow(self) -> AbstractContextManager[Update]:
-        """Show a report that changes: every call replaces, or adds to, what was shown before."""
+        """Show a story as it goes on: every call replaces, or adds to, what was shown before."""
         ...
 
 
@@ -43,8 +43,11 @@ class Plain:
 
     @contextmanager
     def follow(self) -> Iterator[Update]:
-        """Print the page whenever it differs from the last one."""
-        yield _changes(self._stream, lambda report: plain.render(report.page()))
+        """Print a line whenever something worth it has changed, and the last page at the end."""
+        lines = _Changes(self._stream, lambda story: plain.render((story.headline(),)))
+        yield lines.update
+        if lines.last is not None:
+            self.show(lines.last)
 
 
 class Machine:
@@ -60,8 +63,8 @@ class Machine:
 
     @contextmanager
     def follow(self) -> Iterator[Update]:
-        """Print one line of JSON whenever the document differs from the last one."""
-        yield _changes(self._stream, lambda report: machine.line(report.document()))
+        """Print the document on one line whenever something worth it has changed."""
+        yield _Changes(self._stream, lambda story: machine.line(story.document())).update
 
 
 class Terminal:
@@ -111,18 +114,21 @@ def _spin(label: str, done: threading.Event) -> None:
             done.wait()
 
 
-def _changes(stream: TextIO, text_of: Callable[[Report], str]) -> Update:
-    last = ""
+class _Changes:
+    """Writes a story to a stream each time that its stamp changes."""
 
-    def update(report: Report) -> None:
-        nonlocal last
-        text = text_of(report)
-        if text != last:
-            stream.write(text)
-            stream.flush()
-            last = text
+    def __init__(self, stream: TextIO, text_of: Callable[[Story], str]) -> None:
+        self._stream = stream
+        self._text_of = text_of
+        self._stamp: str | None = None
+        self.last: Story | None = None
 
-    return update
+    def update(self, story: Story) -> None:
+        self.last = story
+        if story.stamp() != self._stamp:
+            self._stamp = story.stamp()
+            self._stream.write(self._text_of(story))
+            self._stream.flush()
 
 
 def _terminal() -> ModuleType:

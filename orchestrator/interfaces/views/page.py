@@ -93,6 +93,18 @@ class Report(Protocol):
         ...
 
 
+class Story(Report, Protocol):
+    """A report that changes while somebody watches."""
+
+    def stamp(self) -> str:
+        """What has to differ for the change to be worth a line of a log."""
+        ...
+
+    def headline(self) -> Line:
+        """The present state in one line."""
+        ...
+
+
 def text_of(text: Text) -> str:
     """The words without their meaning."""
     return text if isinstance(text, str) else text.text

@@ -1,0 +1,102 @@
+"""Events as lines of a log: when, which run, what happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.domain import events as ev
+from orchestrator.domain.events import Event, Recorded
+from orchestrator.interfaces.views import format as fmt
+from orchestrator.interfaces.views.page import Page, Table, Text, dim, left, line, strong
+from orchestrator.spec.documents import to_jsonable
+
+COLUMNS = (left("when"), left("run"), left("event"), left("what"))
+
+
+@dataclass(frozen=True, slots=True)
+class EventsReport:
+    """What happened, in order."""
+
+    recorded: tuple[Recorded, ...]
+
+    def page(self) -> Page:
+        """A line for every event."""
+        if not self.recorded:
+            return (line("No events."),)
+        return (Table(COLUMNS, tuple(_row(each.event) for each in self.recorded)),)
+
+    def document(self) -> object:
+        """A list of events with their sequence numbers."""
+        return to_jsonable(self.recorded)
+
+
+def _row(event: Event) -> tuple[Text, ...]:
+    return (dim(fmt.moment(event.at)), event.run_id, strong(event.kind), describe(event))
+
+
+def describe(event: Event) -> str:
+    """The event in words, without its time and its run."""
+    if isinstance(event, ev.Submitted | ev.Planned | ev.Moved | ev.CancelAsked | ev.ControllerNote):
+        return _of_run(event)
+    if isinstance(event, ev.PurchaseIntended | ev.Purchased | ev.PurchaseRefused | ev.LeaseChanged | ev.ReclaimNoticed):
+        return _of_purchase(event)
+    if isinstance(event, ev.ReleaseIntended | ev.LeaseGone | ev.OrphanReleased | ev.Blinded | ev.Sighted):
+        return _of_release(event)
+    return _of_job(event)
+
+
+def _of_run(event: ev.Submitted | ev.Planned | ev.Moved | ev.CancelAsked | ev.ControllerNote) -> str:
+    if isinstance(event, ev.Submitted):
+        key = f", key {event.key}" if event.key else ""
+        plan = ", with a plan" if event.plan is not None else ""
+        return f"{event.workload.name} ({event.workload.KIND}{plan}{key})"
+    if isinstance(event, ev.Planned):
+        best = event.plan.best
+        if best is None:
+            return f"no placement among {fmt.plural(event.plan.considered, 'offer')}"
+        return f"{best.label}, {fmt.band(best.cost_usd, fmt.usd)}, {fmt.band(best.hours, fmt.hours)}"
+    if isinstance(event, ev.Moved):
+        outcome = f" (ends {event.outcome})" if event.outcome is not None else ""
+        return f"{event.to}{outcome}: {event.cause}"
+    return event.detail if isinstance(event, ev.ControllerNote) else "the user wants the run to end"
+
+
+def _of_purchase(
+    event: ev.PurchaseIntended | ev.Purchased | ev.PurchaseRefused | ev.LeaseChanged | ev.ReclaimNoticed,
+) -> str:
+    if isinstance(event, ev.PurchaseIntended):
+        price = fmt.usd_per_hour(event.usd_per_hour)
+        return f"candidate {event.candidate + 1}: {event.nodes}x {event.offer.label} at {price}"
+    if isinstance(event, ev.Purchased):
+        lease = event.lease
+        return f"lease {lease.id}: {lease.nodes}x {lease.offer.label} at {fmt.usd_per_hour(lease.usd_per_hour)}"
+    if isinstance(event, ev.PurchaseRefused):
+        return f"{event.error}: {event.detail}"
+    if isinstance(event, ev.LeaseChanged):
+        return f"lease {event.lease.id} is {event.lease.state}"
+    return f"the machines are taken back at {fmt.moment(event.reclaim_at)}"
+
+
+def _of_release(event: ev.ReleaseIntended | ev.LeaseGone | ev.OrphanReleased | ev.Blinded | ev.Sighted) -> str:
+    if isinstance(event, ev.OrphanReleased):
+        return f"{event.provider}: lease {event.lease_id} that no run knows"
+    if isinstance(event, ev.Blinded):
+        return f"{event.provider} does not answer: {event.detail}"
+    if isinstance(event, ev.Sighted):
+        return f"{event.provider} answers again"
+    return event.cause
+
+
+def _of_job(
+    event: ev.LaunchIntended | ev.Launched | ev.LaunchFailed | ev.Progressed | ev.StopAsked | ev.JobEnded,
+) -> str:
+    if isinstance(event, ev.Launched):
+        return f"{event.handle.launcher} {event.handle.id}"
+    if isinstance(event, ev.Progressed):
+        return f"{event.done * 100:.0f} %{f', {event.detail}' if event.detail else ''}"
+    if isinstance(event, ev.JobEnded):
+        how = "lost with its machine" if event.exit_code is None else f"exit code {event.exit_code}"
+        return f"{how}{f': {event.cause}' if event.cause else ''}"
+    if isinstance(event, ev.LaunchFailed):
+        return event.detail
+    return event.cause if isinstance(event, ev.StopAsked) else "starting the program"
