@@ -81,9 +81,10 @@ class Sieve:
         rule = self.rules[index]
         return Reason(rule.by, rule.code, rule.sentence(row))
 
-    def counts(self) -> tuple[RefusalCount, ...]:
-        """The refusals by who refused and why, the most frequent first."""
-        caught = np.bincount(self._rule + 1, minlength=len(self.rules) + 1)[1:]
+    def counts(self, *, among: BoolArray | None = None) -> tuple[RefusalCount, ...]:
+        """The refusals by who refused and why, the most frequent first; of the rows `among` alone where given."""
+        index_of = self._rule if among is None else self._rule[among]
+        caught = np.bincount(index_of + 1, minlength=len(self.rules) + 1)[1:]
         grouped: dict[tuple[str, ReasonCode], list[int]] = {}
         for index, rule in enumerate(self.rules):
             grouped.setdefault((rule.by, rule.code), []).append(index)
@@ -92,9 +93,10 @@ class Sieve:
                 by=by,
                 code=code,
                 count=sum(int(caught[index]) for index in indices),
-                examples=self._in_words(indices),
+                examples=self._in_words(indices) if among is None else (),
             )
             for (by, code), indices in grouped.items()
+            if any(caught[index] for index in indices)
         ]
         return tuple(sorted(counts, key=lambda refusal: (-refusal.count, refusal.by, refusal.code)))
 

@@ -81,16 +81,17 @@ class CostPolicy:
         if guessed:
             rate = settings["assumed_spot_interruptions_per_hour"]
             notes.append(
-                f"the interruption rate of {guessed} spot placements shown is unknown; assumed {rate:g} an hour"
+                f"interruption rate unknown for {guessed} of the spot placements shown; assumed {rate:g} an hour"
             )
         data = view.workload.data
         if data.location and data.size_gib > 0:
             assumed = self._egress(view, candidates, settings)[1]
             if assumed.any():
                 price = settings["assumed_egress_usd_per_gib"]
+                count = int(np.count_nonzero(assumed))
                 notes.append(
-                    f"the price of data leaving {data.location} is unknown for {int(np.count_nonzero(assumed))} "
-                    f"placements shown; assumed {price:g} USD/GiB"
+                    f"price of data leaving {data.location} unknown for {count} of the placements shown; "
+                    f"assumed {price:g} USD/GiB"
                 )
         return notes
 
