@@ -1,0 +1,109 @@
+"""Values of the domain: errors cross processes, secrets do not, distances and egress are right, moves make sense."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from orchestrator.domain import errors
+from orchestrator.domain.network import EgressRate, Network, Place, great_circle_km
+from orchestrator.domain.offerbook import OfferBook
+from orchestrator.domain.plan import Bound
+from orchestrator.domain.run import TRANSITIONS, RunState
+from orchestrator.domain.secret import Secret
+from orchestrator.testing.builders import plan_of
+
+BERLIN = Place(key="Berlin", latitude=52.52, longitude=13.405, country="DE", jurisdictions=("DE", "EU"))
+TOKYO = Place(key="Tokyo", latitude=35.68, longitude=139.69, country="JP", jurisdictions=("JP",))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.SpecError("job.yaml", (errors.Problem(3, 7, "limits.budget", "is negative", "more than $0"),)),
+        errors.CapacityError("aws", "sold out"),
+        errors.TransientError("aws", "slow down", retry_after_s=12.0),
+        errors.LeaseNotFound("aws", "i-1"),
+        errors.Infeasible(plan_of()),
+        errors.Fenced("7 leads, not 6"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_crosses_a_process_border_whole(error: errors.IsoflopError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert {key: str(value) for key, value in vars(copy).items()} == {
+        key: str(value) for key, value in vars(error).items()
+    }
+
+
+def test_a_problem_reads_as_editors_like_it() -> None:
+    problem = errors.Problem(3, 7, "limits.budget", "is negative", "expected more than $0")
+    assert problem.render("job.yaml") == "job.yaml:3:7: limits.budget: is negative (expected more than $0)"
+    assert errors.Problem(0, 0, "", "is empty").render("job.yaml") == "job.yaml: is empty"
+
+
+def test_a_secret_neither_prints_nor_pickles() -> None:
+    secret = Secret("tiger")
+    assert f"{secret} {secret!r} {[secret]}" == "*** *** [***]"
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(secret)
+
+
+def test_berlin_to_tokyo_is_8_900_km_and_takes_light_in_glass_that_long() -> None:
+    assert great_circle_km(BERLIN, TOKYO) == pytest.approx(8920, rel=0.01)
+    trip = Network(places=(BERLIN, TOKYO)).round_trip(BERLIN, TOKYO)
+    assert trip.ms == pytest.approx(2 + 2 * 1.6 * 8920 / 200, rel=0.01)
+    assert "estimate" in trip.origin
+
+
+def test_a_place_is_found_by_any_case_and_by_coordinates_and_never_guessed() -> None:
+    network = Network(places=(BERLIN,))
+    assert network.place("berlin") == BERLIN
+    found = network.place("48.1, 11.6")
+    assert found is not None
+    assert (found.latitude, found.longitude) == (48.1, 11.6)
+    assert network.place("91,0") is None
+    assert network.place("Bärlin") is None
+
+
+def test_egress_is_charged_tier_by_tier() -> None:
+    tiers = ((0.0, 0.0), (100.0, 0.09), (10_240.0, 0.085))
+    rates = tuple(EgressRate(provider="x", scope="internet", from_gib=f, usd_per_gib=u, source="") for f, u in tiers)
+    network = Network(egress=rates[::-1])
+    assert network.egress_usd("x", "internet", 50) == 0
+    assert network.egress_usd("x", "internet", 200) == pytest.approx(100 * 0.09)
+    assert network.egress_usd("x", "internet", 20_480) == pytest.approx(10_140 * 0.09 + 10_240 * 0.085)
+    assert network.egress_usd("y", "internet", 1) is None
+
+
+def test_every_state_is_reachable_and_leads_to_an_end() -> None:
+    reached, frontier = {RunState.SUBMITTED}, [RunState.SUBMITTED]
+    while frontier:
+        for state in TRANSITIONS[frontier.pop()] - reached:
+            reached.add(state)
+            frontier.append(state)
+    assert reached == set(RunState)
+    ends = {state for state in RunState if state.final}
+    assert ends == {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
+    safe = set(ends)
+    while grown := {state for state in set(RunState) - safe if TRANSITIONS[state] & safe}:
+        safe |= grown
+    assert safe == set(RunState)
+
+
+def test_the_gap_to_a_bound_is_relative() -> None:
+    bound = Bound(lower_usd=100, method="x")
+    assert bound.gap(103) == pytest.approx(0.03)
+    assert Bound(lower_usd=0, method="x").gap(0) == 0
+    assert Bound(lower_usd=0, method="x").gap(1) == float("inf")
+
+
+def test_a_book_refuses_columns_of_unequal_length() -> None:
+    columns = OfferBook.empty().columns()
+    with pytest.raises(ValueError, match="one length"):
+        OfferBook.from_columns({**columns, "gpus": [1.0]})  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match="has the columns"):
+        OfferBook.from_columns({name: column for name, column in columns.items() if name != "gpus"})
