@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 
+import numpy as np
+
 from orchestrator.domain.accelerator import Accelerator
-from orchestrator.domain.network import Network
+from orchestrator.domain.network import EgressRate, Link, Network, Place
 from orchestrator.domain.offerbook import FLOAT_COLUMNS, INT_COLUMNS, WORD_COLUMNS, OfferBook
 
 
@@ -37,8 +40,10 @@ class Snapshot:
     def id(self) -> str:
         """Hash of the content: equal snapshots have equal ids. 16 hexadecimal digits."""
         digest = hashlib.blake2b(digest_size=8)
-        facts = (self.taken_at, self.accelerators, self.network, self.buyable, self.gaps)
+        facts = (self.taken_at, self.accelerators, self.buyable, self.gaps)
         digest.update(repr(facts).encode())
+        for part in (self.network.places, self.network.links, self.network.egress):
+            digest.update(len(part).to_bytes(8) + _columns(part))
         for name in WORD_COLUMNS:
             column = getattr(self.book, name)
             digest.update("\0".join(column.vocab).encode())
@@ -46,3 +51,15 @@ class Snapshot:
         for name in FLOAT_COLUMNS + INT_COLUMNS:
             digest.update(getattr(self.book, name).tobytes())
         return digest.hexdigest()
+
+
+def _columns(values: Sequence[Place] | Sequence[Link] | Sequence[EgressRate]) -> bytes:
+    """The fields of every value, column by column: the repr of thousands of links would take longer than the plan."""
+    names = [field.name for field in fields(values[0])] if values else []
+    columns = [[getattr(value, name) for value in values] for name in names]
+    return b"\1".join(
+        np.array(column, np.float64).tobytes()
+        if all(isinstance(value, float | int) for value in column)
+        else repr(column).encode()
+        for column in columns
+    )
