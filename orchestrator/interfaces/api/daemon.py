@@ -1,0 +1,235 @@
+"""The control plane's process: Ray, the actors and the HTTP API, until it is told to end."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from orchestrator import config
+from orchestrator.app import App
+from orchestrator.config import Settings
+from orchestrator.domain.errors import ConfigError, IsoflopError
+from orchestrator.interfaces.api import connection, faults, host, processes, server, wiring
+from orchestrator.interfaces.api.connection import Connection, Lock
+from orchestrator.interfaces.api.messages import ControllerHealth, Health
+from orchestrator.interfaces.api.service import Service
+from orchestrator.runtime.ray_host import RayHost, log_to
+
+LOG = logging.getLogger(__name__)
+WATCH_S = 5.0  # between looks at the controller
+MISSES = 12  # looks in a row without an answer before the control plane ends, for somebody to see it
+STOP_GRACE_S = 10.0
+
+
+class Report:
+    """The pipe to whoever started us: one line, that we serve or why not."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+        if descriptor is not None:
+            os.set_inheritable(descriptor, False)
+
+    def say(self, message: object) -> None:
+        """Say it, if nothing was said before and somebody listens."""
+        if self._descriptor is None:
+            return
+        try:
+            os.write(self._descriptor, json.dumps(message).encode() + b"\n")
+        except BrokenPipeError:
+            LOG.info("whoever started this control plane is gone")
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+class ControlPlane:
+    """Everything that one state folder's control plane consists of, in the order of its making."""
+
+    def __init__(self, settings: Settings, *, address: str | None, port: int) -> None:
+        self._settings = settings
+        self._address = address
+        self._port = port
+        self._stop = threading.Event()
+        self._signal: int | None = None
+        self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
+
+    def run(self, report: Report) -> int:
+        """Serve until told to end; returns the exit code.
+
+        Raises: ConfigError where something it needs is not to be had; KeyboardInterrupt on Ctrl-C before it serves.
+        """
+        control = self._settings.control_dir
+        with ExitStack() as stack:
+            lock = Lock(control)
+            if not lock.acquire():
+                report.say({"busy": True})
+                raise ConfigError("another control plane of this state folder runs or is being started")
+            stack.callback(lock.release)
+            log_to(control / "log")
+            connection.remove(control)
+            listener = stack.enter_context(closing(_listen(self._port)))
+            app = App(self._settings)
+            store = stack.enter_context(closing(app.store()))
+            ray = self._start_ray(stack)
+            service = Service(store, app.launchers(), app.clock)
+            hooks = server.Hooks(health=lambda: self._health(service, ray), go_down=self._stop.set)
+            api = server.create(service, hooks, token=connection.renew_token(control))
+            self._take_signals()
+            self._serve(api, listener, stack)
+            port = listener.getsockname()[1]
+            mine = Connection(
+                url=f"http://127.0.0.1:{port}",
+                pid=os.getpid(),
+                identity=processes.identity(os.getpid()),
+                started_at=self._started_at,
+            )
+            connection.write(control, mine)
+            stack.callback(connection.remove, control)
+            LOG.info("serving at %s, pid %d", mine.url, mine.pid)
+            report.say({"ready": True})
+            return self._watch(ray)
+
+    def _start_ray(self, stack: ExitStack) -> RayHost:
+        folder = host.ray_folder(self._settings)
+        host.sweep(self._settings)
+        _fresh(folder)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.callback(host.sweep, self._settings)
+        connection.renew_token(self._settings.control_dir, "ray-token")
+        ray = RayHost(namespace=self._settings.owner, address=self._address, folder=folder)
+        stack.callback(ray.stop, grace_s=STOP_GRACE_S)
+        ray.start(wiring.parts(self._settings))
+        return ray
+
+    def _serve(self, api: ASGIApp, listener: socket.socket, stack: ExitStack) -> None:
+        settings = uvicorn.Config(
+            api,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=3,
+        )
+        web = uvicorn.Server(settings)
+        thread = threading.Thread(target=web.run, args=([listener],), name="http", daemon=True)
+        thread.start()
+
+        def end() -> None:
+            web.should_exit = True
+            thread.join(STOP_GRACE_S)
+
+        stack.callback(end)
+
+    def _watch(self, ray: RayHost) -> int:
+        missed = 0
+        while not self._stop.wait(WATCH_S):
+            try:
+                ray.status(timeout_s=WATCH_S)
+                missed = 0
+            except IsoflopError as error:
+                missed += 1
+                LOG.warning("the controller does not answer (%d of %d): %s", missed, MISSES, error)
+                if missed >= MISSES:
+                    LOG.critical("the controller is lost; runs are safe in the store: run `isoflop up` again")
+                    return 1
+        LOG.info("going down")
+        return 128 + self._signal if self._signal == signal.SIGINT else 0
+
+    def _take_signals(self) -> None:
+        def take(number: int, _: FrameType | None) -> None:
+            self._signal = number
+            self._stop.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, take)
+
+    def _health(self, service: Service, ray: RayHost) -> Health:
+        try:
+            status = ray.status(timeout_s=2.0)
+            controller = ControllerHealth(pid=status.pid, running=status.running)
+        except IsoflopError as error:
+            controller = ControllerHealth(error=str(error))
+        return Health(
+            version=version("isoflop"),
+            pid=os.getpid(),
+            home=str(self._settings.home),
+            started_at=self._started_at,
+            ray=self._address or "embedded",
+            open_runs=len(service.open_runs()),
+            controller=controller,
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the control plane of `$ISOFLOP_HOME`; returns the exit code."""
+    parser = argparse.ArgumentParser(prog=f"python -m {host.DAEMON}", description=__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--address")
+    parser.add_argument("--report", type=int)
+    options = parser.parse_args(arguments)
+    report = Report(options.report)
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        plane = ControlPlane(config.load(os.environ), address=options.address, port=options.port)
+        return plane.run(report)
+    except IsoflopError as error:
+        report.say(faults.dump(error)[1])
+        sys.stderr.write(f"isoflop: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+        raise ConfigError(f"port {port} of 127.0.0.1 {why}: choose another with --port, or 0 for a free one") from error
+    return listener
+
+
+def _fresh(folder: Path) -> None:
+    """An empty `folder` that is ours alone. Raises: ConfigError where somebody else made it."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        facts = folder.lstat()
+        if folder.is_symlink() or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+            raise ConfigError(f"{folder} is not this user's alone: remove it")
+        for entry in folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be used: {error.strerror or error}") from error
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
