@@ -36,8 +36,8 @@ class Account:
         """Let `seconds` pass on the provider's clock."""
         raise NotImplementedError
 
-    def lose_next_answer(self) -> None:
-        """Make the next `acquire` of OWNER buy and then raise TransientError."""
+    def lose_next_answer(self) -> Provider:
+        """A provider of OWNER whose first `acquire` buys and then raises TransientError."""
         pytest.skip("this account cannot lose an answer")
 
     def announce_reclaim(self, lease: Lease) -> None:
@@ -168,9 +168,9 @@ class ProviderContract:
 
     def test_a_purchase_whose_answer_was_lost_is_found_by_its_token(self, account: Account, provider: Provider) -> None:
         offer = on_sale(provider)
-        account.lose_next_answer()
+        unlucky = account.lose_next_answer()
         with pytest.raises(TransientError):
-            buy(provider, offer, "lost")
+            buy(unlucky, offer, "lost")
         again = buy(account.provider(OWNER), offer, "lost")
         found = listed(account, provider, again)
         assert [(lease.id, lease.token) for lease in found] == [(again.id, "lost")]
