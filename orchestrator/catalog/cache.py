@@ -1,0 +1,200 @@
+"""Offer books on disk: one file per book, columns as they lie in memory, readable in milliseconds and without pickle.
+
+A file is the magic line, the length and CRC-32 of what follows, a JSON header (vocabularies, row count, notes) padded
+to eight bytes, and the columns one after the other, little-endian: floats and integers of eight bytes, then the word
+codes of four.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import struct
+import threading
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.offerbook import (
+    FLOAT_COLUMNS,
+    INT_COLUMNS,
+    WORD_COLUMNS,
+    Column,
+    FloatArray,
+    IntArray,
+    OfferBook,
+    Words,
+)
+
+MAGIC = b"isoflop offers 1\n"
+SUFFIX = ".offers"
+PREFIX = struct.Struct("<QIQ")  # length of the rest, its CRC-32, length of the header
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+ORDER = (*FLOAT_COLUMNS, *INT_COLUMNS, *WORD_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """A book as read back, and the notes it was stored with."""
+
+    book: OfferBook
+    notes: Mapping[str, str]
+
+
+class Damaged(Exception):
+    """The bytes are not a whole offer book of ours; the message says how."""
+
+
+def store(book: OfferBook, folder: Path, name: str) -> Path:
+    """Write `book` into `folder` under `name`, replacing the book of that name; readers see the old one or the new.
+
+    Raises: ConfigError for a name that makes no file name, and where the folder cannot be written.
+    """
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"{name!r} cannot name an import: use letters, digits, '.', '_' and '-', not '.' first")
+    path = folder / f"{name}{SUFFIX}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write(path, book, {})
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from error
+    return path
+
+
+def load(folder: Path) -> list[OfferBook]:
+    """All books stored in `folder`, by name; no folder is no books.
+
+    Raises: ConfigError naming a file that is damaged or foreign, and the remedy.
+    """
+    books = []
+    for path in stored(folder):
+        try:
+            books.append(read(path).book)
+        except FileNotFoundError:
+            continue  # removed by another process since it was listed
+        except (Damaged, OSError) as error:
+            raise ConfigError(
+                f"{path} cannot be read as imported offers: {error}. "
+                f"Import the CSV again with `isoflop catalog import`, or remove the file"
+            ) from error
+    return books
+
+
+def stored(folder: Path) -> tuple[Path, ...]:
+    """The files that `load` reads, by name.
+
+    Raises: ConfigError where the folder is there and cannot be listed.
+    """
+    try:
+        found = [path for path in folder.iterdir() if path.suffix == SUFFIX and not path.name.startswith(".")]
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise ConfigError(f"the catalogue folder {folder} cannot be read: {error.strerror or error}") from error
+    return tuple(sorted(found))
+
+
+def remove(folder: Path, name: str) -> bool:
+    """Remove the book stored as `name`; whether there was one.
+
+    Raises: ConfigError where it is there and cannot be removed.
+    """
+    path = folder / f"{name}{SUFFIX}"
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be removed: {error.strerror or error}") from error
+    return True
+
+
+def write(path: Path, book: OfferBook, notes: Mapping[str, str]) -> None:
+    """Write a book and its notes to `path` atomically and durably.
+
+    Raises: OSError.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            for piece in _encode(book, notes):
+                stream.write(piece)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def read(path: Path) -> Stored:
+    """The book at `path`; its columns are read-only views of the file's bytes.
+
+    Raises: Damaged, OSError.
+    """
+    return _decode(path.read_bytes())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _encode(book: OfferBook, notes: Mapping[str, str]) -> list[bytes]:
+    vocab = {name: list(getattr(book, name).vocab) for name in WORD_COLUMNS}
+    text = json.dumps({"rows": len(book), "vocab": vocab, "notes": dict(notes)}, separators=(",", ":")).encode()
+    start = len(MAGIC) + PREFIX.size + len(text)
+    header = text + b" " * (-start % 8)
+    pieces = [header]
+    for name in ORDER:
+        column = getattr(book, name)
+        values = column.codes if isinstance(column, Words) else column
+        pieces.append(np.ascontiguousarray(values, _dtype(name)).tobytes())
+    crc = 0
+    for piece in pieces:
+        crc = zlib.crc32(piece, crc)
+    length = sum(len(piece) for piece in pieces)
+    return [MAGIC, PREFIX.pack(length, crc, len(header)), *pieces]
+
+
+def _decode(data: bytes) -> Stored:
+    if not data.startswith(MAGIC):
+        raise Damaged("it is no offer book of this version of isoflop")
+    start = len(MAGIC) + PREFIX.size
+    if len(data) < start:
+        raise Damaged("it ends too early")
+    length, crc, header_length = PREFIX.unpack_from(data, len(MAGIC))
+    if len(data) - start != length:
+        raise Damaged(f"it holds {len(data) - start} of {length} bytes")
+    if zlib.crc32(memoryview(data)[start:]) != crc:
+        raise Damaged("its checksum does not match")
+    # From here on the bytes are those that were written: no other check is needed against accidents.
+    header = json.loads(data[start : start + header_length])
+    rows, offset = int(header["rows"]), start + header_length
+    columns: dict[str, Column] = {}
+    for name in ORDER:
+        if name in WORD_COLUMNS:
+            codes: npt.NDArray[np.int32] = np.frombuffer(data, "<i4", rows, offset)
+            columns[name] = Words(codes, tuple(header["vocab"][name]))
+            offset += codes.nbytes
+        else:
+            values: FloatArray | IntArray = np.frombuffer(data, _dtype(name), rows, offset)
+            columns[name] = values
+            offset += values.nbytes
+    return Stored(OfferBook.from_columns(columns), header["notes"])
+
+
+def _dtype(name: str) -> str:
+    if name in FLOAT_COLUMNS:
+        return "<f8"
+    return "<i8" if name in INT_COLUMNS else "<i4"

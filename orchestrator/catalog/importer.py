@@ -1,0 +1,259 @@
+"""Reads a CSV of offers, plain or gzipped, into an offer book; no line is ever lost without a word."""
+
+from __future__ import annotations
+
+import csv
+import re
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from orchestrator.catalog import exchange, vendors
+from orchestrator.catalog.accelerators import canonical
+from orchestrator.catalog.builder import BookBuilder, Canonical
+from orchestrator.catalog.layout import COLUMNS, Header, read_header
+from orchestrator.catalog.row import Row, RowReader
+from orchestrator.domain.errors import ConfigError, Problem, SpecError
+from orchestrator.domain.offerbook import OfferBook
+
+GZIP = b"\x1f\x8b"
+BOM = b"\xef\xbb\xbf"
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+MAX_BYTES = 1 << 29  # unpacked; the whole market of all clouds is a hundredth of it
+CHUNK = 1 << 20
+CUT_OFF = "the file ends in the middle: it was cut off, and the lines after this one are lost"
+DIGITS = re.compile(r"\d+(?:[.]\d+)?")
+
+
+class BadRows(StrEnum):
+    """What to do about lines that make no offer."""
+
+    SKIP = "skip"  # import the rest and report them
+    REFUSE = "refuse"  # import nothing
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """One fault of one line: its number in the file (from 1), the column's name ("" is the whole line), what it is."""
+
+    line: int
+    column: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ImportReport:
+    """What became of a file. `rows` = `good` + `priceless` + `bad_rows`, always."""
+
+    file: str
+    book: OfferBook
+    rows: int  # lines after the header that are not blank
+    good: int  # rows that made one offer or two
+    priceless: int  # rows that name a machine without any price: nothing to import, nothing wrong
+    bad: tuple[BadRow, ...]  # every fault; a row may have several
+    ignored_columns: tuple[str, ...]  # columns that mean nothing to isoflop
+    unknown_gpus: tuple[str, ...]  # devices that keep the vendor's word: plans refuse them and say so
+
+    @property
+    def offers(self) -> int:
+        """Offers made, on-demand and spot."""
+        return len(self.book)
+
+    @property
+    def bad_rows(self) -> int:
+        """Lines with at least one fault."""
+        return len({row.line for row in self.bad})
+
+    def faults(self) -> tuple[tuple[str, str, int, int], ...]:
+        """The kinds of faults, most frequent first: (column, message of the first, how often, first line)."""
+        kinds = Counter((row.column, _kind(row.message)) for row in self.bad)
+        first: dict[tuple[str, str], BadRow] = {}
+        for row in self.bad:
+            first.setdefault((row.column, _kind(row.message)), row)
+        return tuple(
+            (column, first[column, kind].message, count, first[column, kind].line)
+            for (column, kind), count in kinds.most_common()
+        )
+
+
+def read_csv(
+    path: Path,
+    *,
+    on_bad: BadRows,
+    as_of: datetime | None = None,
+    now: datetime | None = None,
+    names: Canonical = canonical,
+) -> ImportReport:
+    """Read the offers in `path` (columns: `layout.COLUMNS`; plain or gzip, told apart by content).
+
+    `as_of` dates the prices of rows that hold no date; dates after `now` are faults; `names` gives our name of a
+    vendor's device.
+
+    Raises: ConfigError where the file cannot be read; SpecError with every fault where the header is wrong, where
+    nothing can be trusted (a damaged archive), and, with `on_bad` REFUSE, where any row is bad.
+    """
+    file = str(path)
+    text, whole = _text(path)
+    lines = text.split("\n")
+    header, problems = _header(lines)
+    if problems:
+        raise SpecError(file, problems)
+    reading = _Reading(header, BookBuilder(vendors.load(), names), as_of=as_of, now=now)
+    for number, line in enumerate(lines[1 : None if whole else -1], start=2):
+        if line.strip():
+            reading.line(number, line)
+    if not whole:
+        reading.cut_off(len(lines))
+    if reading.bad and on_bad is BadRows.REFUSE:
+        raise SpecError(file, tuple(_problem(row, header, lines) for row in reading.bad))
+    return reading.report(file)
+
+
+class _Reading:
+    """The state of one import."""
+
+    def __init__(self, header: Header, builder: BookBuilder, *, as_of: datetime | None, now: datetime | None) -> None:
+        self._builder = builder
+        self._header = header
+        self._reader = RowReader(header, exchange.load(), as_of=as_of, now=now)
+        self._seen: dict[tuple[str, str, str, str], int] = {}
+        self._rows = 0
+        self._good = 0
+        self._priceless = 0
+        self.bad: list[BadRow] = []
+
+    def line(self, number: int, line: str) -> None:
+        """Take line `number` of the file."""
+        self._rows += 1
+        try:
+            # One line at a time: a stray quote then spoils its own line and not all that follow.
+            fields = next(csv.reader((line,), strict=True))
+        except csv.Error as error:
+            self.bad.append(BadRow(number, "", f"not a CSV line: {error}"))
+            return
+        row = self._reader.read(fields)
+        faults = list(self._reader.faults)
+        if row.prices and not faults:
+            first = self._seen.setdefault(row.key, number)
+            if first != number:
+                faults.append(("instance_type", f"line {first} holds the same machine in the same place"))
+        if faults:
+            self.bad += [BadRow(number, column, message) for column, message in faults]
+        elif row.prices:
+            self._good += 1
+            self._add(row)
+        else:
+            self._priceless += 1
+
+    def cut_off(self, number: int) -> None:
+        """Line `number` was cut off; what it seems to say is not read: `1.25` may be the beginning of `1.2584`."""
+        self._rows += 1
+        self.bad.append(BadRow(number, "", CUT_OFF))
+
+    def report(self, file: str) -> ImportReport:
+        """What became of the lines taken."""
+        return ImportReport(
+            file=file,
+            book=self._builder.build(),
+            rows=self._rows,
+            good=self._good,
+            priceless=self._priceless,
+            bad=tuple(self.bad),
+            ignored_columns=self._header.ignored,
+            unknown_gpus=tuple(sorted(self._builder.unknown)),
+        )
+
+    def _add(self, row: Row) -> None:
+        for price in row.prices:
+            self._builder.add(
+                provider=row.provider,
+                region=row.region,
+                zone=row.zone,
+                instance_type=row.instance_type,
+                accelerator=self._builder.accelerator(row.gpu, row.gpu_memory_gib),
+                gpus=row.gpus,
+                billing=price.billing,
+                usd_per_hour=price.usd_per_hour,
+                vcpus=row.vcpus,
+                host_memory_gib=row.host_memory_gib,
+                bucket=row.bucket,
+                observed_at=price.observed_at,
+                source=price.source,
+            )
+
+
+def _kind(message: str) -> str:
+    """A message without its figures: what faults of one kind have in common."""
+    return DIGITS.sub("#", message)
+
+
+def _header(lines: list[str]) -> tuple[Header, tuple[Problem, ...]]:
+    if not lines[0].strip():
+        message = "the file is empty" if len(lines) == 1 else "the first line is empty"
+        return Header({}, 0, ()), (Problem(1, 1, "", message, hint=f"expected the header {','.join(COLUMNS)}"),)
+    try:
+        fields = next(csv.reader((lines[0],), strict=True))
+    except csv.Error as error:
+        return Header({}, 0, ()), (Problem(1, 1, "", f"the header is not CSV: {error}"),)
+    return read_header(fields)
+
+
+def _problem(row: BadRow, header: Header, lines: list[str]) -> Problem:
+    """The fault with its place in the text, for editors. Quoted commas may shift it; the line is exact."""
+    position = header.index.get(row.column, 0)
+    before = lines[row.line - 1].split(",")[:position] if row.line <= len(lines) else []
+    return Problem(row.line, 1 + sum(len(field) + 1 for field in before), row.column, row.message)
+
+
+def _text(path: Path) -> tuple[str, bool]:
+    """The text of the file with `\n` between lines, and whether the file is whole.
+
+    Bytes that are no UTF-8 become lone surrogates, which no field accepts: the fault stays in its line.
+    """
+    data = _read(path)
+    whole = True
+    if data.startswith(GZIP):
+        data, whole = _unpack(data, str(path))
+    if len(data) > MAX_BYTES:
+        raise SpecError(str(path), (Problem(0, 0, "", f"it unpacks to more than {MAX_BYTES >> 20} MiB"),))
+    if data.startswith(UTF16):
+        raise SpecError(str(path), (Problem(1, 1, "", "the text is UTF-16", hint="save it as UTF-8"),))
+    text = data.removeprefix(BOM).decode("utf-8", errors="surrogateescape")
+    return text.replace("\r\n", "\n").replace("\r", "\n"), whole
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise SpecError(str(path), (Problem(0, 0, "", f"it is larger than {MAX_BYTES >> 20} MiB"),))
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _unpack(data: bytes, file: str) -> tuple[bytes, bool]:
+    """What the gzip members hold, and whether the last one is whole. Stops a byte past `MAX_BYTES`."""
+    pieces: list[bytes] = []
+    total = 0
+    rest = data
+    try:
+        while rest.startswith(GZIP):
+            member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+            while not member.eof and rest and total <= MAX_BYTES:
+                pieces.append(member.decompress(rest, CHUNK))
+                total += len(pieces[-1])
+                rest = member.unconsumed_tail
+            if not member.eof:
+                pieces.append(member.flush() if total <= MAX_BYTES else b" ")
+                return b"".join(pieces), total > MAX_BYTES
+            rest = member.unused_data.lstrip(b"\0")
+    except zlib.error as error:
+        message = "the archive is damaged: nothing in it can be trusted"
+        raise SpecError(file, (Problem(0, 0, "", message, hint=f"fetch it again ({error})"),)) from error
+    if rest:
+        message = "the archive is followed by something that is no archive"
+        raise SpecError(file, (Problem(0, 0, "", message, hint="fetch it again"),))
+    return b"".join(pieces), True
