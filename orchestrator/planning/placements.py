@@ -70,13 +70,15 @@ def _money(view: PlanView, policies: Sequence[Policy], candidates: Candidates) -
 
 def _farthest(view: PlanView) -> Callable[[str, str], float | None]:
     """The round trip in ms from a region to the users that are farthest; None where a place is unknown."""
-    atlas = Atlas(view.snapshot.network)
     workload = view.workload
-    users = [atlas.place(p.place) for p in workload.users] if isinstance(workload, Inference) else []
+    if not isinstance(workload, Inference) or not workload.users:
+        return lambda provider, region: None
+    atlas = Atlas(view.snapshot.network)
+    users = [atlas.place(population.place) for population in workload.users]
 
     def rtt_ms(provider: str, region: str) -> float | None:
         site = atlas.site(provider, region)
-        if site is None or not users:
+        if site is None:
             return None
         trips = [None if user is None else atlas.round_trip(user, site).ms for user in users]
         known = [ms for ms in trips if ms is not None]
