@@ -31,7 +31,7 @@ def run(
     top: Annotated[int, typer.Option("--top", min=1, max=1000, help="Placements to show.")] = TOP,
     max_price_age: Annotated[
         str | None,
-        typer.Option("--max-price-age", metavar="AGE", help="Refuse prices older than this, such as 90d or 24h."),
+        typer.Option("--max-price-age", metavar="AGE", help="Mark prices older than this, such as 90d or 24h."),
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Ask no provider: bundled and imported prices.")] = False,
     buyable: Annotated[
@@ -47,6 +47,7 @@ def run(
     """
     app = session.open_app()
     oldest_s = session.read_option("--max-price-age", max_price_age, quantity.duration_s)
+    oldest_s = app.settings.max_price_age_s if oldest_s is None else oldest_s
     workload = job.load(job_file)
     market = session.look(app, saved=snapshot, live=not offline)
     options = PlanOptions(keep=max(top, 20), buyable_only=buyable, max_price_age_s=oldest_s)
@@ -60,7 +61,7 @@ def run(
         plan=plan,
         exact=documents.plan_json(plan) if as_json else {},
         command=shlex.join(words),
-        max_price_age_s=oldest_s or app.settings.max_price_age_s,
+        max_price_age_s=oldest_s,
         top=top,
     )
     choose(as_json).show(report)

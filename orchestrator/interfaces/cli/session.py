@@ -9,6 +9,7 @@ from pathlib import Path
 from orchestrator import config
 from orchestrator.app import App
 from orchestrator.domain.errors import UserError
+from orchestrator.domain.plan import Plan
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.interfaces.cli import files
 from orchestrator.interfaces.views.choose import waiting
@@ -37,6 +38,14 @@ def load_snapshot(path: Path) -> Snapshot:
     """Raises: UserError naming the file."""
     try:
         return documents.load_snapshot(files.read(path))
+    except UserError as error:
+        raise named(path, error) from error
+
+
+def load_plan(path: Path) -> tuple[Plan, Snapshot]:
+    """The plan in a file and the snapshot it was made from. Raises: UserError naming the file."""
+    try:
+        return documents.load_plan(files.read(path))
     except UserError as error:
         raise named(path, error) from error
 

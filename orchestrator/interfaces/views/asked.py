@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from orchestrator.domain.workload import BatchInference, FineTune, Inference, Limits, Model, Training, Workload
+from orchestrator.domain.workload import BatchInference, FineTune, Inference, Limits, Method, Model, Training, Workload
 from orchestrator.interfaces.views import format as fmt
 from orchestrator.interfaces.views.page import Text
+from orchestrator.sizing.flops import inference_flops, training_flops
 
 
 def model_line(model: Model) -> str:
@@ -48,6 +49,20 @@ def flops_line(workload: Workload, flops: float) -> str:
     if isinstance(workload, Inference):
         return one
     return f"{one}, × {fmt.quantity(workload.requests)} requests = {fmt.scientific(flops)} FLOP"
+
+
+def flops_of(workload: Workload | None) -> float | None:
+    """FLOPs of a workload that fits no device, by the same rules: of all finite work, or of one request.
+
+    None where the device decides (an adapter's own parameters) or there is no work.
+    """
+    if isinstance(workload, Training) or (isinstance(workload, FineTune) and workload.method is Method.FULL):
+        return training_flops(workload.model.active_parameters, workload.tokens)
+    if isinstance(workload, Inference | BatchInference):
+        requests = workload.requests if isinstance(workload, BatchInference) else 1.0
+        tokens = workload.prompt_tokens + workload.output_tokens
+        return inference_flops(workload.model.active_parameters, tokens * requests)
+    return None
 
 
 def limits_line(limits: Limits, made_at: datetime) -> str:

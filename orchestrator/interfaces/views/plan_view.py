@@ -27,6 +27,7 @@ from orchestrator.interfaces.views.page import (
     strong,
     warn,
 )
+from orchestrator.planning.explain import difference
 
 TOP = 5  # placements shown unless asked for more
 
@@ -58,7 +59,7 @@ class PlanReport:
 
     def _header(self) -> list[Block]:
         plan = self.plan
-        flops = plan.best.sizing.flops if plan.best else None
+        flops = plan.best.sizing.flops if plan.best else asked.flops_of(plan.workload)
         rows = asked.facts(plan.workload, flops, plan.made_at)
         seen = f"{fmt.plural(plan.considered, 'offer')} looked at, {fmt.count(plan.feasible)} feasible"
         about = f"snapshot {plan.snapshot_id} of {fmt.moment(plan.made_at)}"
@@ -142,7 +143,7 @@ class PlanReport:
         if len(self.plan.ranked) < 2:
             return [line("Why this: it is the only feasible placement."), Line()]
         best, other = self.plan.ranked[:2]
-        text = f"Why this and not #2 ({other.label}): {difference(best, other)}"
+        text = f"Why this and not #2 ({other.label}): {_apart(best, other)}"
         return [line(text), Line()]
 
     def _refusals(self) -> list[Block]:
@@ -179,26 +180,18 @@ NOT_BUYABLE = (
 NO_PROGRAM = "the job has no command: it can be planned, not run, until the job file says what to run"
 
 
-def difference(best: Placement, other: Placement) -> str:
-    """What `other` costs more than `best`, term by term: `$12.00 more: compute +$14.00, egress -$2.00`."""
-    ours = {(term.by, term.name): term.usd for term in best.terms}
-    theirs = {(term.by, term.name): term.usd for term in other.terms}
-    names = [*theirs, *(name for name in ours if name not in theirs)]
-    deltas = [theirs.get(name, 0.0) - ours.get(name, 0.0) for name in names]
-    texts, total = fmt.sum_of(deltas)
-    said = [
-        f"{name} {text if text.startswith('-') else f'+{text}'}"
-        for (_, name), text, delta in zip(names, texts, deltas, strict=True)
-        if abs(delta) > 0
-    ]
-    if not said:
-        return "both cost the same in every term; the order between them is by name"
-    times = ""
-    if isinstance(best.sizing.effort, FiniteWork):
+def _apart(best: Placement, other: Placement) -> str:
+    """What `other` costs more than `best`, term by term."""
+    more = other.objective_usd - best.objective_usd
+    parts = difference(best, other)
+    if not parts:
+        return "it costs the same in every term; the order between them is risk, what can be bought, and name"
+    said = ", ".join(f"{part.name} {'+' if part.usd > 0 else ''}{fmt.usd(part.usd)}" for part in parts)
+    pace = ""
+    if isinstance(best.sizing.effort, FiniteWork) and other.hours.p50 != best.hours.p50:
         later = other.hours.p50 - best.hours.p50
-        pace = f"{fmt.hours(abs(later))} {'later' if later > 0 else 'sooner'}" if later else "at the same time"
-        times = f"; it ends {pace}"
-    return f"it costs {total} more with all terms ({', '.join(said)}){times}"
+        pace = f"; it ends {fmt.hours(abs(later))} {'later' if later > 0 else 'sooner'}"
+    return f"it costs {fmt.usd(more)} more with all terms ({said}){pace}"
 
 
 def _devices(placement: Placement) -> str:

@@ -1,0 +1,142 @@
+"""How commands reach the control plane, and what they read where none runs: the store itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from orchestrator.app import App
+from orchestrator.domain.errors import Infeasible, JobFailed
+from orchestrator.domain.events import Planned, Recorded
+from orchestrator.domain.run import RunState
+from orchestrator.interfaces.api import connection
+from orchestrator.interfaces.api.client import Client
+from orchestrator.interfaces.api.messages import LogPiece, RunView
+from orchestrator.interfaces.api.service import Service
+from orchestrator.interfaces.views.choose import View
+from orchestrator.interfaces.views.runs_view import RunReport, RunsReport
+from orchestrator.lifecycle.billing import Ledger
+
+EVERY_S = 0.5  # between two looks while watching
+
+
+class Reader(Protocol):
+    """What can be asked without changing anything."""
+
+    def runs(self) -> Sequence[RunView]:
+        """Every run."""
+        ...
+
+    def run(self, run_id: str) -> RunView:
+        """One run."""
+        ...
+
+    def events(self, run_id: str, *, since: int = 0) -> Sequence[Recorded]:
+        """What happened to a run."""
+        ...
+
+    def logs(self, run_id: str, *, cursor: str = "", attempt: int | None = None) -> LogPiece:
+        """The next output."""
+        ...
+
+    def bill(self, run_id: str | None = None) -> Ledger:
+        """What it cost."""
+        ...
+
+
+class StoreReader:
+    """The same answers from the store, while no control plane runs."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def runs(self) -> Sequence[RunView]:
+        """Every run, as it was left."""
+        return self._service.runs()
+
+    def run(self, run_id: str) -> RunView:
+        """One run, as it was left."""
+        return self._service.run(run_id)
+
+    def events(self, run_id: str, *, since: int = 0) -> Sequence[Recorded]:
+        """What happened to a run."""
+        return self._service.events(run_id, since)
+
+    def logs(self, run_id: str, *, cursor: str = "", attempt: int | None = None) -> LogPiece:
+        """The next output that the launcher kept."""
+        return self._service.logs(run_id, cursor, attempt)
+
+    def bill(self, run_id: str | None = None) -> Ledger:
+        """What it cost by now: a lease that was left behind goes on costing."""
+        return self._service.bill(run_id)
+
+
+def running(app: App) -> bool:
+    """Whether a control plane of this state folder runs. Raises: ConfigError where its file is damaged."""
+    known = connection.read(app.settings.control_dir)
+    return known is not None and known.alive
+
+
+@contextmanager
+def reader(app: App) -> Iterator[Reader]:
+    """The control plane, or else the store, with a word about it on standard error."""
+    if running(app):
+        with Client.connect(app.settings.home) as client:
+            yield client
+        return
+    store = app.store()
+    try:
+        say("no control plane runs: this is what its store says")
+        yield StoreReader(Service(store, app.launchers(), app.clock))
+    finally:
+        store.close()
+
+
+def say(text: str) -> None:
+    """A remark beside the answer."""
+    sys.stderr.write(f"{text}\n")
+
+
+def watch_run(source: Reader, run_id: str, view: View, sleep: Callable[[float], None]) -> None:
+    """Show a run until it ends.
+
+    Raises: JobFailed where it did not succeed, Infeasible where there was no placement for it.
+    """
+    try:
+        with view.follow() as update:
+            run = source.run(run_id)
+            update(RunReport(run))
+            while not run.state.final:
+                sleep(EVERY_S)
+                run = source.run(run_id)
+                update(RunReport(run))
+    except KeyboardInterrupt:
+        say(f"\nthe run goes on; look again: isoflop status {run_id} --watch; end it: isoflop cancel {run_id}")
+        raise
+    settle(source, run)
+
+
+def watch_runs(source: Reader, view: View, sleep: Callable[[float], None]) -> None:
+    """Show all runs until every one has ended."""
+    with view.follow() as update:
+        runs = tuple(source.runs())
+        update(RunsReport(runs))
+        while not all(run.state.final for run in runs):
+            sleep(EVERY_S)
+            runs = tuple(source.runs())
+            update(RunsReport(runs))
+
+
+def settle(source: Reader, run: RunView) -> None:
+    """Nothing where `run` succeeded. Raises: JobFailed, or Infeasible where nothing could be bought for it."""
+    if run.state is RunState.SUCCEEDED:
+        return
+    if not run.attempts:
+        plans = [each.event.plan for each in source.events(run.id) if isinstance(each.event, Planned)]
+        if plans and plans[-1].best is None:
+            raise Infeasible(plans[-1])
+    why = f": {run.detail}" if run.detail else ""
+    logs = f"; its output: isoflop logs {run.id}" if any(attempt.started_at for attempt in run.attempts) else ""
+    raise JobFailed(f"run {run.id} {'was cancelled' if run.state is RunState.CANCELLED else 'failed'}{why}{logs}")

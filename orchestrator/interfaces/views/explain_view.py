@@ -1,0 +1,58 @@
+"""Why an offer is, or is not, the choice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.interfaces.views import format as fmt
+from orchestrator.interfaces.views.page import (
+    Block,
+    Line,
+    Page,
+    Table,
+    Text,
+    Title,
+    bad,
+    dim,
+    good,
+    left,
+    line,
+    right,
+    strong,
+)
+from orchestrator.planning.explain import Explanation, Finding
+from orchestrator.spec.documents import to_jsonable
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainReport:
+    """The planner's explanation."""
+
+    explanation: Explanation
+
+    def page(self) -> Page:
+        """Headline, findings, refusals."""
+        told = self.explanation
+        blocks: list[Block] = [line(strong(told.headline)), Line()]
+        if told.findings:
+            rows = tuple(_row(finding) for finding in told.findings)
+            blocks += [Table((right("#"), left("offer"), left("why")), rows), Line()]
+        if told.refusals:
+            total = sum(refusal.count for refusal in told.refusals)
+            refused: list[tuple[Text, ...]] = []
+            for refusal in told.refusals:
+                example = refusal.examples[0] if refusal.examples else None
+                said = f"{example.offer}: {example.detail}" if example else ""
+                refused.append((fmt.count(refusal.count), refusal.code.value, dim(refusal.by), said))
+            columns = (right("offers"), left("reason"), left("by"), left("for example"))
+            blocks += [Title(f"Refused: {fmt.plural(total, 'offer')}"), Table(columns, tuple(refused))]
+        return tuple(blocks)
+
+    def document(self) -> object:
+        """The explanation, unrounded."""
+        return to_jsonable(self.explanation)
+
+
+def _row(finding: Finding) -> tuple[Text, ...]:
+    rank: Text = bad("out") if finding.rank is None else (good("1") if finding.rank == 1 else str(finding.rank))
+    return (rank, finding.offer, finding.sentence)
