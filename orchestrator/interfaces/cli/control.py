@@ -11,12 +11,15 @@ from orchestrator.app import App
 from orchestrator.domain.errors import Infeasible, JobFailed
 from orchestrator.domain.events import Planned, Recorded
 from orchestrator.domain.run import RunState
-from orchestrator.interfaces.api import connection
+from orchestrator.interfaces.api import host
 from orchestrator.interfaces.api.client import Client
-from orchestrator.interfaces.api.messages import LogPiece, RunView
+from orchestrator.interfaces.api.messages import Accepted, LogPiece, RunView
 from orchestrator.interfaces.api.service import Service
-from orchestrator.interfaces.views.choose import View
+from orchestrator.interfaces.views import format as fmt
+from orchestrator.interfaces.views.choose import View, waiting
+from orchestrator.interfaces.views.page import Text, good, warn
 from orchestrator.interfaces.views.runs_view import RunReport, RunsReport
+from orchestrator.interfaces.views.said_view import Said
 from orchestrator.lifecycle.billing import Ledger
 
 EVERY_S = 0.5  # between two looks while watching
@@ -75,8 +78,7 @@ class StoreReader:
 
 def running(app: App) -> bool:
     """Whether a control plane of this state folder runs. Raises: ConfigError where its file is damaged."""
-    known = connection.read(app.settings.control_dir)
-    return known is not None and known.alive
+    return host.running(app.settings) is not None
 
 
 @contextmanager
@@ -140,3 +142,35 @@ def settle(source: Reader, run: RunView) -> None:
     why = f": {run.detail}" if run.detail else ""
     logs = f"; its output: isoflop logs {run.id}" if any(attempt.started_at for attempt in run.attempts) else ""
     raise JobFailed(f"run {run.id} {'was cancelled' if run.state is RunState.CANCELLED else 'failed'}{why}{logs}")
+
+
+@contextmanager
+def started(app: App) -> Iterator[Client]:
+    """The control plane, started where none runs.
+
+    Raises: ConfigError where it cannot be started.
+    """
+    if not running(app):
+        say(f"no control plane runs for {app.settings.home}: starting one (isoflop down ends it)")
+        with waiting("starting the control plane"):
+            host.start(app.settings)
+    with Client.connect(app.settings.home) as client:
+        yield client
+
+
+def handed_in(client: Client, accepted: Accepted, *, key: str) -> Said:
+    """What to say about a submission: new, new again, or known by its key."""
+    run_id = accepted.run_id
+    commands = (f"isoflop status {run_id} --watch", f"isoflop logs {run_id} -f")
+    fields: dict[str, object] = {"run_id": run_id, "created": accepted.created, "key": key or None}
+    if not accepted.created:
+        return Said((warn(f"already submitted as run {run_id}: the key {key!r} was seen before"),), fields, commands)
+    runs = client.runs()
+    mine = next(run for run in runs if run.id == run_id)
+    others = [run.id for run in runs if run.id != run_id and (run.name, run.kind) == (mine.name, mine.kind)]
+    fields["same_name"] = others
+    sentences: list[Text] = [good(f"submitted as run {run_id}")]
+    if others and not key:
+        again = f"{fmt.plural(len(others), 'earlier run')} of {mine.name} ({', '.join(others[-3:])})"
+        sentences.append(warn(f"this is another run beside {again}: give --key to submit a job only once"))
+    return Said(tuple(sentences), fields, commands)
