@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.offer import Billing, Offer
@@ -17,13 +18,32 @@ from providers.local.settings import LocalSettings
 CPU = "cpu"
 WHOLE = "this-machine"
 
-# NVML's names without "NVIDIA " and "Tesla ", and ours. What is not here keeps the driver's word, and sizing says that
-# it knows no such device.
-NAMES = {
-    "GB200": "GB200",
-    "B200": "B200",
-    "H200": "H200",
-}
+# NVML's names without "NVIDIA ", "Tesla " and "GeForce ", and ours where they differ in more than blanks for hyphens.
+# What is not here keeps the driver's word, and sizing says that it knows no such device.
+NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "P100-SXM2-16GB": "P100-SXM2",
+        "P100-PCIE-16GB": "P100",
+        "V100-SXM2-16GB": "V100-16GB",
+        "V100-SXM2-32GB": "V100-32GB",
+        "V100-SXM3-32GB": "V100-32GB",
+        "V100-PCIE-16GB": "V100-PCIe-16GB",
+        "V100-PCIE-32GB": "V100-PCIe-32GB",
+        "A100-SXM4-40GB": "A100-40GB",
+        "A100-SXM4-80GB": "A100-80GB",
+        "A100-PCIE-40GB": "A100-PCIe-40GB",
+        "A100 80GB PCIe": "A100-PCIe-80GB",
+        "A800-SXM4-80GB": "A800",
+        "H100 80GB HBM3": "H100-SXM",
+        "GH200 480GB": "GH200",
+        "RTX A6000": "A6000",
+        "RTX A5000": "A5000",
+        "RTX A4000": "A4000",
+        "RTX 6000 Ada Generation": "RTX-6000-Ada",
+        "RTX PRO 6000 Blackwell Server Edition": "RTX-PRO-6000",
+        "RTX PRO 6000 Blackwell Workstation Edition": "RTX-PRO-6000",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +57,10 @@ class Bundle:
 
 def canonical(name: str) -> str:
     """Our name of the device that NVML calls `name`, or its own where we know none."""
-    word = name.removeprefix("NVIDIA ").removeprefix("Tesla ")
-    return NAMES.get(word, word)
+    word = name
+    for prefix in ("NVIDIA ", "Tesla ", "GeForce "):
+        word = word.removeprefix(prefix)
+    return NAMES.get(word, word.replace(" ", "-"))
 
 
 def bundles(devices: Iterable[Device]) -> list[Bundle]:
