@@ -1,0 +1,288 @@
+"""The job file's shape: one pydantic model per kind, with the description and examples that editors show."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+
+from orchestrator.domain.accelerator import Precision
+from orchestrator.domain.workload import Method
+from orchestrator.spec.fields import (
+    BillingWord,
+    Command,
+    Count,
+    DeadlineField,
+    EnvironmentText,
+    Gib,
+    Jurisdiction,
+    MethodWord,
+    Name,
+    OneOrMore,
+    PerSecond,
+    PrecisionWord,
+    Ratio,
+    Reference,
+    Seconds,
+    SecondsOrZero,
+    SettingValue,
+    Text,
+    Usd,
+    Variable,
+    Whole,
+    flaw,
+)
+from orchestrator.spec.model_form import ModelSection
+from orchestrator.spec.quantity import shown
+from orchestrator.spec.section import Form, Section, base_folder
+
+WHOLE_NUMBERS = frozenset({Precision.INT8, Precision.INT4})
+
+
+class DataForm(Form):
+    """The job's input data."""
+
+    location: Text = Field(
+        "",
+        description="Where the data lies: provider/region or a place. Default: it comes with the job.",
+        examples=["aws/us-east-1", "Frankfurt"],
+    )
+    size: Gib = Field(0.0, description="How much data there is.", examples=["500GB", "1.5TiB"])
+
+
+class CheckpointForm(Form):
+    """How the job saves its work, into the folder $ISOFLOP_CHECKPOINT_DIR."""
+
+    interval: Seconds = Field(
+        900.0, description="Time between checkpoints: what an interruption loses at most.", examples=["15min"]
+    )
+    grace: SecondsOrZero = Field(
+        30.0, description="Time between the request to stop (SIGTERM) and the end (SIGKILL).", examples=["30s"]
+    )
+
+
+class RunForm(Form):
+    """What runs on the machines."""
+
+    command: Command = Field(
+        description="The program and its arguments: a list, or one line split into words as a shell would.",
+        examples=[["python", "train.py", "--steps", "600"], "python train.py --steps 600"],
+    )
+    image: Text = Field("", description="Container image.", examples=["ghcr.io/me/train:1.2"])
+    workdir: Text = Field("", description="Folder the command runs in, relative to the job file.", examples=["."])
+    env: dict[Variable, EnvironmentText] = Field(
+        default_factory=dict,
+        description="Environment variables, as text. They are stored and shown: keep secrets under `secrets`.",
+        examples=[{"BATCH_SIZE": "32"}],
+    )
+    secrets: dict[Variable, Reference] = Field(
+        default_factory=dict,
+        description="Environment variables by reference: env:NAME, file:/path, k8s:namespace/name/key, ambient.",
+        examples=[{"HF_TOKEN": "env:HF_TOKEN"}],
+    )
+    checkpoint: Annotated[CheckpointForm, Section] = Field(
+        CheckpointForm.model_construct(),
+        description="How the job saves its work.",
+        examples=[{"interval": "15min", "grace": "30s"}],
+    )
+    max_attempts: Whole = Field(10, description="Machines tried before the run is given up.", examples=[10])
+
+    @field_validator("workdir")
+    @classmethod
+    def _folder(cls, value: str, info: ValidationInfo) -> str:
+        path = base_folder(info) / Path(value).expanduser()
+        try:
+            path = path.resolve(strict=True)
+            usable = path.is_dir()
+        except RuntimeError:  # what pathlib makes of a loop before Python 3.13
+            raise flaw(f"{shown(value)} is a loop of symbolic links", "expected a folder") from None
+        except OSError as error:
+            raise flaw(f"{shown(value)} cannot be used: {error.strerror}", "expected a folder") from None
+        if not usable:
+            raise flaw(f"{shown(value)} is not a folder", "expected a folder")
+        return os.fspath(path)
+
+    @field_validator("secrets")
+    @classmethod
+    def _once(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        both = sorted(set(value) & set(info.data.get("env", {})))
+        if both:
+            raise flaw(f"{', '.join(both)} stands under env too", "give each variable once")
+        return value
+
+
+class LatencyForm(Form):
+    """Upper limits at the 95th percentile."""
+
+    first_token: Seconds | None = Field(
+        None, description="Until the first token reaches the user, network included.", examples=["500ms"]
+    )
+    per_token: Seconds | None = Field(None, description="Between one token and the next.", examples=["50ms"])
+    total: Seconds | None = Field(None, description="Until the whole answer has arrived.", examples=["10s"])
+
+
+class LimitsForm(Form):
+    """Hard limits: no placement that breaks one is ever chosen. What is left out is not limited."""
+
+    budget: Usd | None = Field(None, description="Most money the job may cost.", examples=["$200k", "1500 USD"])
+    deadline: DeadlineField | None = Field(
+        None,
+        description="Time the job may take, or the moment by which it ends (a date means its end; no zone means UTC).",
+        examples=["30d", "2026-12-31", "2026-12-31T18:00+01:00"],
+    )
+    latency: Annotated[LatencyForm, Section] = Field(
+        LatencyForm.model_construct(),
+        description="Upper limits of a service's answers at the 95th percentile.",
+        examples=[{"first_token": "500ms", "per_token": "50ms"}],
+    )
+    regions: Annotated[tuple[Text, ...], OneOrMore] = Field(
+        (), description="Regions allowed, by name or pattern.", examples=[["eu-*", "us-east-1"]]
+    )
+    residency: Annotated[tuple[Jurisdiction, ...], OneOrMore] = Field(
+        (),
+        description="Jurisdictions the data may be in: EU, EEA or ISO country codes.",
+        examples=[["EU"], ["DE", "FR"]],
+    )
+    providers: Annotated[tuple[Text, ...], OneOrMore] = Field(
+        (), description="Providers allowed.", examples=[["aws", "gcp", "local"]]
+    )
+    accelerators: Annotated[tuple[Text, ...], OneOrMore] = Field(
+        (), description="Accelerators allowed.", examples=[["H100-SXM", "A100-80GB"]]
+    )
+    billing: Annotated[tuple[BillingWord, ...], OneOrMore] = Field(
+        (),
+        description="Kinds of billing allowed. Default: on-demand, spot and owned.",
+        examples=[["on-demand", "spot"]],
+    )
+
+
+class CommonForm(Form):
+    """What every kind of job has."""
+
+    name: Name = Field(description="The job's name, as lists of runs show it.", examples=["llama-from-scratch"])
+    model: ModelSection = Field(
+        description="The model: a known name, a Hugging Face config.json, or its numbers.",
+        examples=["llama-3.1-8b", {"config": "model/config.json"}, {"parameters": "7B", "layers": 32}],
+    )
+    data: Annotated[DataForm, Section] = Field(
+        DataForm.model_construct(),
+        description="The job's input data.",
+        examples=[{"location": "aws/us-east-1", "size": "500GB"}],
+    )
+    run: RunForm | None = Field(
+        None,
+        description="What runs on the machines; without it the job can be planned only.",
+        examples=[{"command": "python train.py"}],
+    )
+    limits: Annotated[LimitsForm, Section] = Field(
+        LimitsForm.model_construct(), description="Hard limits.", examples=[{"budget": "$200k", "deadline": "30d"}]
+    )
+    policies: Annotated[dict[Text, dict[Text, SettingValue]], Section] = Field(
+        default_factory=dict,
+        description="Settings of policies: what a millisecond or an hour is worth to you, in US dollars.",
+        examples=[{"latency": {"usd_per_ms": 0.5}}],
+    )
+
+
+class GradientForm(CommonForm):
+    """What training and fine-tuning share."""
+
+    tokens: Count = Field(description="Tokens the model sees, all epochs counted.", examples=["2T", "300B tokens"])
+    precision: PrecisionWord = Field(Precision.BF16, description="Number format of the arithmetic.", examples=["bf16"])
+    sequence_length: Whole = Field(4096, description="Tokens per sequence.", examples=[4096])
+    micro_batch: Whole = Field(1, description="Sequences per device and step.", examples=[1])
+    mfu: Ratio | None = Field(
+        None, description="Model FLOP/s utilisation you measured yourself. Default: estimated.", examples=[0.45, "45%"]
+    )
+
+    @field_validator("precision")
+    @classmethod
+    def _differentiable(cls, value: Precision) -> Precision:
+        if value in WHOLE_NUMBERS:
+            hint = "expected one of fp32, tf32, fp16, bf16, fp8, fp4"
+            raise flaw(f"{value.value} holds no gradients", hint)
+        return value
+
+
+class TrainingForm(GradientForm):
+    """Train a model from scratch."""
+
+    kind: Literal["Training"] = Field(description="What the job is.", examples=["Training"])
+
+
+class FineTuneForm(GradientForm):
+    """Adapt a trained model."""
+
+    kind: Literal["FineTune"] = Field(description="What the job is.", examples=["FineTune"])
+    method: MethodWord = Field(
+        Method.LORA, description="All weights, low-rank adapters, or those over 4-bit weights.", examples=["lora"]
+    )
+    lora_rank: Whole = Field(16, description="Rank of the adapters, for lora and qlora.", examples=[16])
+
+    @field_validator("lora_rank")
+    @classmethod
+    def _adapted(cls, value: int, info: ValidationInfo) -> int:
+        if info.data.get("method") is Method.FULL:
+            raise flaw("is given, but method is full", "leave it out, or choose lora or qlora")
+        return value
+
+
+class AnswerForm(CommonForm):
+    """What both kinds of inference share."""
+
+    prompt_tokens: Whole = Field(1024, description="Tokens of an average prompt.", examples=[1024])
+    output_tokens: Whole = Field(256, description="Tokens of an average answer.", examples=[256])
+    precision: PrecisionWord = Field(
+        Precision.BF16, description="Number format of the weights and the arithmetic.", examples=["bf16", "fp8"]
+    )
+    kv_precision: PrecisionWord = Field(
+        Precision.BF16, description="Number format of the key-value cache.", examples=["bf16", "fp8"]
+    )
+
+
+class UsersForm(Form):
+    """Users in one place."""
+
+    place: Text = Field(
+        description="A city, provider/region, or latitude,longitude.",
+        examples=["Frankfurt", "aws/eu-central-1", "48.1,11.6"],
+    )
+    rate: PerSecond = Field(description="Their requests per time, all users together.", examples=["20/s", "100k/day"])
+
+
+class InferenceForm(AnswerForm):
+    """Serve a model online."""
+
+    kind: Literal["Inference"] = Field(description="What the job is.", examples=["Inference"])
+    users: tuple[UsersForm, ...] = Field(
+        description="Where the users are and how much they ask.",
+        examples=[[{"place": "Frankfurt", "rate": "20/s"}]],
+        min_length=1,
+    )
+    duration: Seconds = Field(
+        30 * 86400.0, description="How long the service runs: what costs are compared over.", examples=["30d"]
+    )
+
+
+class BatchInferenceForm(AnswerForm):
+    """Answer many requests, in any order."""
+
+    kind: Literal["BatchInference"] = Field(description="What the job is.", examples=["BatchInference"])
+    requests: Count = Field(description="Requests in all.", examples=["1M"])
+
+
+class AnyForm(CommonForm):
+    """The shared fields of a job whose kind cannot be told: their errors are reported too."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+JobForm = TrainingForm | FineTuneForm | InferenceForm | BatchInferenceForm
+FORMS: dict[str, type[JobForm]] = {
+    "Training": TrainingForm,
+    "FineTune": FineTuneForm,
+    "Inference": InferenceForm,
+    "BatchInference": BatchInferenceForm,
+}

@@ -1,0 +1,208 @@
+"""Reads a job file into a Workload, or says everything that is wrong with it."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TypedDict
+
+from pydantic import ValidationError
+
+from orchestrator.domain.accelerator import Precision
+from orchestrator.domain.errors import Problem, SpecError
+from orchestrator.domain.workload import (
+    BatchInference,
+    Checkpointing,
+    DataSet,
+    FineTune,
+    Inference,
+    LatencyTarget,
+    Limits,
+    Model,
+    Population,
+    Program,
+    Setting,
+    Training,
+    Workload,
+)
+from orchestrator.spec.forms import (
+    FORMS,
+    AnswerForm,
+    AnyForm,
+    BatchInferenceForm,
+    CommonForm,
+    FineTuneForm,
+    GradientForm,
+    InferenceForm,
+    LimitsForm,
+    RunForm,
+    TrainingForm,
+)
+from orchestrator.spec.problems import at, problem_of
+from orchestrator.spec.quantity import shown
+from orchestrator.spec.reading import Document, read, read_text
+
+MOST_PROBLEMS = 100
+
+
+def load(path: Path) -> Workload:
+    """The workload that the job file describes, in YAML or JSON; relative paths in it start at its folder.
+
+    Raises: SpecError with every problem of the file.
+    """
+    return parse(read_text(path), file=str(path), base=path.absolute().parent)
+
+
+def parse(text: str, *, file: str, base: Path) -> Workload:
+    """As `load`, of text; `file` is for messages, relative paths start at `base`.
+
+    Raises: SpecError with every problem of the text.
+    """
+    document = read(text, file)
+    problems = list(document.problems)
+    form: CommonForm | None = None
+    if isinstance(document.data, dict):
+        form = _validate(document, base, problems)
+    else:
+        problems.append(at(document, (), "holds no fields", "expected 'kind: Training' and so on, see 'isoflop init'"))
+    if problems or form is None:
+        raise SpecError(file, _ordered(problems))
+    return _workload(form)
+
+
+def _validate(document: Document, base: Path, problems: list[Problem]) -> CommonForm | None:
+    data = document.data if isinstance(document.data, dict) else {}
+    chosen, kind = _choose(document, data.get("kind"), problems)
+    try:
+        # _choose has judged the kind: a misspelt one is reported once, and the fields beside it are still checked
+        return chosen.model_validate({**data, "kind": kind}, context={"base": base})
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+        problems.extend(problem_of(document, chosen, detail) for detail in details)
+        return None
+
+
+def _choose(document: Document, kind: object, problems: list[Problem]) -> tuple[type[CommonForm], str]:
+    """The form and the name of the kind; of the nearest kind, or of what all share, where the file's own is no kind."""
+    if isinstance(kind, str) and kind in FORMS:
+        return FORMS[kind], kind
+    expected = f"expected one of {', '.join(FORMS)}"
+    if not isinstance(kind, str):
+        given = "kind" in (document.data if isinstance(document.data, dict) else {})
+        problems.append(at(document, ("kind",), "is no word" if given else "is missing", expected))
+        return AnyForm, ""
+    folded = {name.lower(): name for name in FORMS}
+    near = get_close_matches(kind.lower()[:64], folded, n=1, cutoff=0.5)
+    mean = f"did you mean {folded[near[0]]}? " if near else ""
+    problems.append(at(document, ("kind",), f"{shown(kind)} is not a kind of job", mean + expected))
+    return (FORMS[folded[near[0]]], folded[near[0]]) if near else (AnyForm, "")
+
+
+def _ordered(problems: list[Problem]) -> tuple[Problem, ...]:
+    """As they stand in the file; after the hundredth only their number."""
+    ordered = sorted(problems, key=lambda problem: (problem.line, problem.column))
+    if len(ordered) <= MOST_PROBLEMS:
+        return tuple(ordered)
+    more = Problem(0, 0, "", f"and {len(ordered) - MOST_PROBLEMS} more problems")
+    return (*ordered[:MOST_PROBLEMS], more)
+
+
+class _Common(TypedDict):
+    name: str
+    model: Model
+    limits: Limits
+    data: DataSet
+    program: Program | None
+    settings: tuple[Setting, ...]
+
+
+class _Gradient(TypedDict):
+    tokens: float
+    precision: Precision
+    sequence_length: int
+    micro_batch: int
+    mfu: float | None
+
+
+class _Answer(TypedDict):
+    prompt_tokens: int
+    output_tokens: int
+    precision: Precision
+    kv_precision: Precision
+
+
+def _workload(form: CommonForm) -> Workload:
+    common = _common(form)
+    match form:
+        case TrainingForm():
+            return Training(**common, **_gradient(form))
+        case FineTuneForm():
+            return FineTune(**common, **_gradient(form), method=form.method, lora_rank=form.lora_rank)
+        case InferenceForm():
+            users = tuple(Population(users.place, users.rate) for users in form.users)
+            return Inference(**common, **_answer(form), users=users, duration_s=form.duration)
+        case BatchInferenceForm():
+            return BatchInference(**common, **_answer(form), requests=form.requests)
+        case _:
+            raise TypeError(f"{type(form).__name__} is no kind of job")
+
+
+def _common(form: CommonForm) -> _Common:
+    return _Common(
+        name=form.name,
+        model=form.model.resolved,
+        limits=_limits(form.limits),
+        data=DataSet(location=form.data.location, size_gib=form.data.size),
+        program=_program(form.run),
+        settings=tuple(
+            Setting(policy, name, value) for policy, of in form.policies.items() for name, value in of.items()
+        ),
+    )
+
+
+def _gradient(form: GradientForm) -> _Gradient:
+    return _Gradient(
+        tokens=form.tokens,
+        precision=form.precision,
+        sequence_length=form.sequence_length,
+        micro_batch=form.micro_batch,
+        mfu=form.mfu,
+    )
+
+
+def _answer(form: AnswerForm) -> _Answer:
+    return _Answer(
+        prompt_tokens=form.prompt_tokens,
+        output_tokens=form.output_tokens,
+        precision=form.precision,
+        kv_precision=form.kv_precision,
+    )
+
+
+def _limits(form: LimitsForm) -> Limits:
+    latency = form.latency
+    return Limits(
+        budget_usd=form.budget,
+        deadline_s=form.deadline.seconds if form.deadline else None,
+        finish_by=form.deadline.moment if form.deadline else None,
+        latency=LatencyTarget(first_token_s=latency.first_token, per_token_s=latency.per_token, total_s=latency.total),
+        regions=form.regions,
+        residency=form.residency,
+        providers=form.providers,
+        accelerators=form.accelerators,
+        billing=form.billing,
+    )
+
+
+def _program(form: RunForm | None) -> Program | None:
+    if form is None:
+        return None
+    return Program(
+        command=form.command,
+        image=form.image,
+        workdir=form.workdir,
+        env=tuple(form.env.items()),
+        secrets=tuple(form.secrets.items()),
+        checkpoint=Checkpointing(interval_s=form.checkpoint.interval, grace_s=form.checkpoint.grace),
+        max_attempts=form.max_attempts,
+    )
