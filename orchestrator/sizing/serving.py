@@ -24,6 +24,8 @@ Sized: TypeAlias = Sizing | Reason
 _MIXTURE = (
     "share of the weights that one token touches, from active over all parameters: experts are chosen independently"
 )
+_ONLINE_BATCH = "sequences at once: as many as the load needs within what memory and latency limits allow"
+_OFFLINE_BATCH = "sequences at once: the most that memory allows"
 _POWERS = Assumption(
     "tensor_parallel", 2.0, "a replica has a power of two of devices, because they share out the attention heads"
 )
@@ -39,6 +41,7 @@ class _Task:
     kv_per_sequence: float  # bytes of a finished answer with its prompt
     active_share: float
     load: float  # of the full rate that replicas are planned for
+    batch_origin: str
     assumptions: tuple[Assumption, ...]
 
 
@@ -66,9 +69,11 @@ def inference_sizer(job: Inference) -> Callable[[Accelerator], Sized]:
         if isinstance(batch, Reason):
             return batch
         engine = replica.engine
+        replicas = max(1, ceil(job.requests_per_s / (task.load * engine.requests_per_s(batch)) - 1e-9))
+        batch = _enough(engine, batch, job.requests_per_s / replicas / task.load)
         rate = task.load * engine.requests_per_s(batch)
         service = Service(
-            replicas=max(1, ceil(job.requests_per_s / rate - 1e-9)),
+            replicas=replicas,
             requests_per_s_per_replica=rate,
             ttft_s=efficiency.TTFT_SPREAD.around(engine.ttft_s(batch, task.load)),
             tpot_s=efficiency.TPOT_SPREAD.around(engine.tpot_s(batch)),
@@ -112,6 +117,7 @@ def _task(job: Inference | BatchInference, load: float) -> _Task:
         kv_per_sequence=per_token * context,
         active_share=share,
         load=load,
+        batch_origin=_ONLINE_BATCH if isinstance(job, Inference) else _OFFLINE_BATCH,
         assumptions=(
             *online,
             efficiency.MOST_SEQUENCES,
@@ -181,6 +187,18 @@ def _batch(replica: _Replica, limits: LatencyTarget, load: float) -> int | Reaso
     return good
 
 
+def _enough(engine: Engine, most: int, rate: float) -> int:
+    """The least batch up to `most` that answers `rate` requests per second: more would only be slower and larger."""
+    short, good = 0, most
+    while good - short > 1:
+        middle = (short + good) // 2
+        if engine.requests_per_s(middle) < rate:
+            short = middle
+        else:
+            good = middle
+    return good
+
+
 def _misses(replica: _Replica, limits: LatencyTarget, load: float, batch: int, *, left: float) -> str | None:
     """Which limit `batch` misses, as a sentence, or None; `left` is the share of the limits that the engine may use."""
     if limits.first_token_s is None and limits.per_token_s is None and limits.total_s is None:
@@ -222,7 +240,7 @@ def _sizing(task: _Task, replica: _Replica, effort: Effort, *, batch: int, rate:
         effort=effort,
         assumptions=(
             *replica.arithmetic.assumptions,
-            Assumption("batch", float(batch), "sequences at once: the most that memory and latency limits allow"),
+            Assumption("batch", float(batch), task.batch_origin),
             efficiency.compute_share(replica.arithmetic.precision),
             *((_POWERS,) if n > 1 else ()),
             *energy.gaps(device.tdp_w),
