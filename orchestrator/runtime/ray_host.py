@@ -141,7 +141,7 @@ class RayGateway:
         if actor is None:
             raise ConfigError(f"no provider called {provider!r} is configured: add it to the configuration file")
         try:
-            outcome = ray.get(getattr(actor, method).remote(*arguments), timeout=timeout_s)
+            outcome = _call(actor, method, *arguments, timeout_s=timeout_s)
         except GetTimeoutError:
             self._note_overdue(provider, actor)
             raise TransientError(provider, f"no answer within {timeout_s:g} s") from None
@@ -150,7 +150,7 @@ class RayGateway:
         self._overdue[provider] = 0
         if isinstance(outcome, Err):
             raise outcome.error
-        return outcome.value
+        return cast(Ok[object], outcome).value
 
     def _note_overdue(self, provider: str, actor: Actor) -> None:
         """An actor whose every thread hangs in its SDK can only be started again; tokens make that safe."""
@@ -197,14 +197,22 @@ class ControllerActor:
 
     def __init__(self, make: Callable[[RayGateway], Controlling], actors: Mapping[str, Actor], log: Path) -> None:
         log_to(log)
+        self._make = make
+        self._gateway = RayGateway(actors)
         self._stop = threading.Event()
-        self._controller = make(RayGateway(actors))
+        self._tried = threading.Event()
+        self._error: IsoflopError | None = None
         self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
         self._thread.start()
 
+    def begun(self) -> Outcome[ControllerStatus]:
+        """Wait until the controller was made, or could not be for a reason that the user can mend."""
+        self._tried.wait()
+        return Ok(self.status()) if self._error is None else Err(self._error)
+
     def status(self) -> ControllerStatus:
         """Who runs the controller."""
-        return ControllerStatus(pid=os.getpid(), running=self._thread.is_alive())
+        return ControllerStatus(pid=os.getpid(), running=self._thread.is_alive() and self._error is None)
 
     def stop(self, timeout_s: float) -> bool:
         """End after the tick at hand and give the leader lease up; False where that takes longer than `timeout_s`."""
@@ -214,11 +222,27 @@ class ControllerActor:
 
     def _run(self) -> None:
         try:
-            self._controller.run(self._stop)
+            while not self._stop.is_set():
+                controller = self._made()
+                if controller is not None:
+                    controller.run(self._stop)
         except BaseException:  # whatever it was: log it, and let a successor begin with a clean memory
             LOG.critical("the controller failed and is started again", exc_info=True)
             time.sleep(CRASH_PAUSE_S)
             os._exit(1)
+
+    def _made(self) -> Controlling | None:
+        try:
+            controller = self._make(self._gateway)
+        except IsoflopError as error:
+            LOG.error("the controller cannot start: %s", error)
+            self._error = error
+            self._tried.set()
+            self._stop.wait(CRASH_PAUSE_S)
+            return None
+        self._error = None
+        self._tried.set()
+        return controller
 
 
 class RayHost:
@@ -264,9 +288,11 @@ class RayHost:
         }
         controller = self._create(ControllerActor, "controller", parts.controller, providers, parts.log)
         try:
-            ray.get(controller.status.remote(), timeout=START_S)
+            outcome = _call(controller, "begun", timeout_s=START_S)
         except RayError as error:
             raise ConfigError(f"the controller does not start: {error}") from error
+        if isinstance(outcome, Err):
+            raise outcome.error
         self._controller = controller
 
     def status(self, *, timeout_s: float) -> ControllerStatus:
@@ -274,7 +300,7 @@ class RayHost:
         if self._controller is None:
             raise TransientError("controller", "not started yet")
         try:
-            return cast(ControllerStatus, ray.get(self._controller.status.remote(), timeout=timeout_s))
+            return cast(ControllerStatus, _call(self._controller, "status", timeout_s=timeout_s))
         except GetTimeoutError:
             raise TransientError("controller", f"no answer within {timeout_s:g} s") from None
         except RayError as error:
@@ -284,7 +310,7 @@ class RayHost:
         """End the controller gently, then the actors, and the Ray that is ours; one that was joined goes on."""
         if self._controller is not None:
             with contextlib.suppress(RayError):
-                ray.get(self._controller.stop.remote(grace_s), timeout=grace_s + 2)
+                _call(self._controller, "stop", grace_s, timeout_s=grace_s + 2)
         for actor in self._actors.values():
             with contextlib.suppress(RayError):
                 ray.kill(actor)
@@ -325,6 +351,10 @@ ACTOR_ENVIRONMENT: Mapping[str, str] = {
     # Jobs are children of the controller and must outlive it.
     "RAY_kill_child_processes_on_worker_exit": "0",
 }
+
+
+def _call(actor: Actor, method: str, *arguments: object, timeout_s: float) -> object:
+    return ray.get(getattr(actor, method).remote(*arguments), timeout=timeout_s)
 
 
 def log_to(path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import logging
 import os
@@ -84,7 +83,7 @@ class ControlPlane:
             stack.callback(lock.release)
             log_to(control / "log")
             connection.remove(control)
-            listener = stack.enter_context(closing(_listen(self._port)))
+            listener = stack.enter_context(closing(server.listen(self._port)))
             app = App(self._settings)
             store = stack.enter_context(closing(app.store()))
             ray = self._start_ray(stack)
@@ -196,19 +195,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-
-
-def _listen(port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-        raise ConfigError(f"port {port} of 127.0.0.1 {why}: choose another with --port, or 0 for a free one") from error
-    return listener
 
 
 def _fresh(folder: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hmac
 import json
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -16,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.domain.errors import IsoflopError
+from orchestrator.domain.errors import ConfigError, IsoflopError
 from orchestrator.interfaces.api import faults, messages
 from orchestrator.interfaces.api.faults import Refused
 from orchestrator.interfaces.api.messages import Accepted, DownAnswer, Health, RunView
@@ -55,10 +57,27 @@ def create(service: Service, hooks: Hooks, *, token: str) -> ASGIApp:
         ("POST", "/v1/down", routes.down),
     )
     api = Starlette(
-        routes=[Route(path, handler, methods=[method]) for method, path, handler in table],
-        exception_handlers={IsoflopError: _ours, HTTPException: _http, Exception: _bug},
+        routes=[Route(path, _answered(handler), methods=[method]) for method, path, handler in table],
+        exception_handlers={HTTPException: _http},
     )
     return Guard(api, token=token)
+
+
+def listen(port: int) -> socket.socket:
+    """A socket that listens on loopback; port 0 takes a free one.
+
+    Raises: ConfigError where the port is not to be had.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+        raise ConfigError(f"port {port} of 127.0.0.1 {why}: choose another with --port, or 0 for a free one") from error
+    return listener
 
 
 class Guard:
@@ -217,15 +236,25 @@ def _too_big() -> Response:
     return _refused(413, f"the request is larger than {MAX_BODY_BYTES // 2**20} MiB")
 
 
-async def _ours(_: Request, error: Exception) -> Response:
-    return _fault(error) if isinstance(error, IsoflopError) else _fault(IsoflopError(str(error)))
-
-
 async def _http(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     return _too_big() if status == 413 else _refused(status, "no such route")
 
 
-async def _bug(request: Request, error: Exception) -> Response:
-    LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _fault(IsoflopError(f"a bug in the control plane: {type(error).__name__}: {error} (see control/log)"))
+def _answered(handler: Handler) -> Handler:
+    """`handler`, with what it raises as an answer: a bug too, and the connection and the server go on."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except IsoflopError as error:
+            return _fault(error)
+        except HTTPException:
+            raise
+        except Exception as error:
+            LOG.exception("%s %s failed", request.method, request.url.path)
+            return _fault(
+                IsoflopError(f"a bug in the control plane: {type(error).__name__}: {error} (see control/log)")
+            )
+
+    return answer

@@ -13,8 +13,11 @@ from orchestrator.domain.plan import Plan
 from orchestrator.domain.workload import Workload
 from orchestrator.inventory import snapshot as inventory
 from orchestrator.planning.plan import PlanOptions
+from orchestrator.runtime.applier import Timeouts
 from orchestrator.runtime.controller import Controller, ControllerSettings
 from orchestrator.runtime.ray_host import Parts, RayGateway, RemoteProvider
+
+LOOK_S = 20.0  # a listing that takes longer holds nobody up: the provider's runs are blind until it answers
 
 
 def parts(settings: Settings) -> Parts:
@@ -44,7 +47,14 @@ def make_controller(settings: Settings, gateway: RayGateway) -> Controller:
         # New for every incarnation: two that shared a name would share a fencing token.
         holder=f"{os.uname().nodename}/{os.getpid()}/{uuid.uuid4().hex[:8]}",
         settings=ControllerSettings(
-            tick_s=settings.tick_s, leader_ttl_s=settings.leader_ttl_s, call_timeout_s=settings.call_timeout_s
+            checkpoints=settings.home / "checkpoints",
+            tick_s=settings.tick_s,
+            leader_ttl_s=settings.leader_ttl_s,
+            timeouts=Timeouts(
+                acquire_s=settings.call_timeout_s,
+                release_s=settings.call_timeout_s,
+                look_s=min(LOOK_S, settings.call_timeout_s),
+            ),
         ),
     )
 
