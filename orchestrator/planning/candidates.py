@@ -137,7 +137,8 @@ def _finish(left_h: float | None, sized: _Sized, sieve: Sieve) -> Candidates:
         )
         sized, boot_h = sized.take(~late), boot_h[~late]
     p10, p50, p90 = sized.need
-    nodes = np.maximum(1.0, np.ceil(sized.min_gpus / sized.devices))
+    # A fraction of a device that got here holds the whole state.
+    nodes = np.ceil(np.where(sized.devices < 1, 1.0, np.maximum(1.0, sized.min_gpus) / sized.devices))
     if left_h is not None:
         nodes = np.maximum(nodes, np.ceil(p50 / (sized.devices * (left_h - boot_h))))
     purpose = "to hold the state" if left_h is None else f"to hold the state and finish within {left_h:,.1f} h"

@@ -72,7 +72,7 @@ def _farthest(view: PlanView) -> Callable[[str, str], float | None]:
     """The round trip in ms from a region to the users that are farthest; None where a place is unknown."""
     workload = view.workload
     if not isinstance(workload, Inference) or not workload.users:
-        return lambda provider, region: None
+        return lambda _provider, _region: None
     atlas = Atlas(view.snapshot.network)
     users = [atlas.place(population.place) for population in workload.users]
 

@@ -1,0 +1,260 @@
+"""What holds of every plan, whatever the market and the limits."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from fnmatch import fnmatch
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.domain.contracts import Policy, PolicyContext
+from orchestrator.domain.offer import Billing, Offer
+from orchestrator.domain.offerbook import OfferBook
+from orchestrator.domain.plan import Placement, Plan
+from orchestrator.domain.reason import Reason, ReasonCode
+from orchestrator.domain.sizing import Band, FiniteWork, Service, Sizing
+from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.workload import (
+    DataSet,
+    Inference,
+    LatencyTarget,
+    Limits,
+    Population,
+    Setting,
+    Workload,
+)
+from orchestrator.planning.judge import judge
+from orchestrator.planning.plan import PlanOptions, plan_sized
+from orchestrator.testing.builders import batch_inference, inference, network, offer, sizing, training
+from orchestrator.testing.clock import EPOCH
+from policies.cost.policy import create as create_cost
+from policies.latency.policy import create as create_latency
+
+POLICIES: tuple[Policy, ...] = (create_cost(PolicyContext()), create_latency(PolicyContext()))
+NETWORK = network()
+PLACES = {place.key: place for place in NETWORK.places}
+NAN = float("nan")
+
+offers = st.builds(
+    offer,
+    provider=st.sampled_from(["acme", "zed"]),
+    region=st.sampled_from(["us-east-1", "eu-central-1", "mars-1"]),
+    zone=st.sampled_from(["", "a"]),
+    instance_type=st.sampled_from(["s", "m", "l"]),
+    accelerator=st.sampled_from(["H100-SXM", "A100-80GB", "OLD", "MYSTERY"]),
+    gpus=st.sampled_from([0.0, 0.25, 0.5, 1.0, 4.0, 8.0, 16.0]),
+    billing=st.sampled_from(list(Billing)),
+    usd_per_hour=st.one_of(st.sampled_from([0.0, -1.0, NAN, 7.0]), st.floats(0.1, 300.0)),
+    available=st.sampled_from([None, 0, 1, 3, 100]),
+    interruption_rate=st.sampled_from([None, 0.0, 0.001, 0.3, 50.0]),
+    boot_s=st.sampled_from([0.0, 120.0, 7200.0]),
+    min_billing_s=st.sampled_from([0.0, 60.0, 86400.0]),
+)
+# A market has one offer per key: `label` is unique within it.
+markets = st.lists(offers, max_size=25, unique_by=lambda o: o.label)
+maybe = st.one_of
+limits = st.builds(
+    Limits,
+    budget_usd=maybe(st.none(), st.floats(1.0, 5000.0)),
+    deadline_s=maybe(st.none(), st.floats(60.0, 2e6)),
+    finish_by=maybe(st.none(), st.floats(-5.0, 500.0).map(lambda h: EPOCH + timedelta(hours=h))),
+    latency=st.builds(
+        LatencyTarget,
+        first_token_s=maybe(st.none(), st.floats(0.01, 0.6)),
+        per_token_s=maybe(st.none(), st.floats(0.01, 0.2)),
+        total_s=maybe(st.none(), st.floats(1.0, 30.0)),
+    ),
+    regions=st.sampled_from([(), ("us-*",), ("acme/*", "mars-1")]),
+    residency=st.sampled_from([(), ("EU",), ("US", "DE")]),
+    providers=st.sampled_from([(), ("acme",)]),
+    accelerators=st.sampled_from([(), ("H100",), ("A100-80GB", "OLD")]),
+    billing=st.sampled_from([(), (Billing.SPOT,), tuple(Billing)]),
+)
+datasets = st.sampled_from([DataSet(), DataSet(location="acme/us-east-1", size_gib=900.0)])
+finite = st.builds(
+    lambda make, limit, data: make(limits=limit, data=data),
+    st.sampled_from([training, batch_inference]),
+    limits,
+    datasets,
+)
+services = st.builds(
+    lambda limit, data, rate, slope: inference(
+        limits=limit,
+        data=data,
+        users=(Population("Frankfurt", rate), Population("acme/us-east-1", 1.0)),
+        settings=(Setting("latency", "usd_per_ms", slope),),
+    ),
+    limits,
+    datasets,
+    st.floats(0.1, 20.0),
+    st.sampled_from([0.0, 3.0]),
+)
+workloads = st.one_of(finite, services)
+
+
+def sized(workload: Workload) -> dict[str, Sizing | Reason]:
+    """Two devices that can, one that cannot, and nothing about MYSTERY."""
+
+    def effort(speed: float) -> FiniteWork | Service:
+        if isinstance(workload, Inference):
+            return Service(
+                replicas=3,
+                requests_per_s_per_replica=speed,
+                ttft_s=Band(0.05, 0.1, 0.2 / speed),
+                tpot_s=Band(0.01, 0.02, 0.04 / speed),
+                watts_per_replica=500.0,
+            )
+        hours = Band(80.0 / speed, 160.0 / speed, 240.0 / speed)
+        return FiniteWork(gpu_hours=hours, energy_kwh=hours)
+
+    return {
+        "H100-SXM": sizing(effort=effort(2.0)),
+        "A100-80GB": sizing(accelerator="A100-80GB", min_gpus=2, memory_per_gpu_gib=60.0, effort=effort(1.0)),
+        "OLD": Reason("sizing", ReasonCode.NO_PRECISION, "no bf16"),
+    }
+
+
+def snapshot_of(book: OfferBook) -> Snapshot:
+    return Snapshot(taken_at=EPOCH, book=book, accelerators=(), network=NETWORK, buyable=("acme",))
+
+
+def planned(listed: Sequence[Offer], workload: Workload, *, keep: int = 1000, buyable_only: bool = False) -> Plan:
+    options = PlanOptions(keep=keep, buyable_only=buyable_only)
+    return plan_sized(workload, snapshot_of(OfferBook.of(listed)), sized(workload), POLICIES, options)
+
+
+@given(markets, workloads, st.booleans())
+@settings(deadline=None)
+def test_every_offer_is_used_or_refused_and_never_both(
+    listed: list[Offer], workload: Workload, buyable_only: bool
+) -> None:
+    market = snapshot_of(OfferBook.of(listed))
+    judgement = judge(workload, market, sized(workload), POLICIES, buyable_only=buyable_only)
+    used = judgement.candidates.offer.tolist()
+    assert len(set(used)) == len(used)
+    for row in range(len(market.book)):
+        reason = judgement.sieve.reason(row)
+        assert (reason is None) == (row in used)
+        assert reason is None or reason.detail
+    made = planned(listed, workload, buyable_only=buyable_only)
+    assert made.considered == len(listed)
+    assert made.feasible == len(used) == len(made.ranked)
+    assert made.feasible + sum(refusal.count for refusal in made.refusals) == made.considered
+    assert all(0 < len(refusal.examples) <= refusal.count for refusal in made.refusals)
+
+
+def breaches(placement: Placement, workload: Workload, *, buyable_only: bool) -> list[str]:
+    """The limits that a placement breaks, found one by one without the planner's code."""
+    limit, (part,) = workload.limits, placement.parts
+    chosen, nodes = part.offer, part.nodes
+    place = PLACES.get(f"{chosen.provider}/{chosen.region}")
+    names = (chosen.region, f"{chosen.provider}/{chosen.region}")
+    families = limit.accelerators
+    found = {
+        "provider": bool(limit.providers) and chosen.provider not in limit.providers,
+        "buyable": buyable_only and chosen.provider != "acme",
+        "region": bool(limit.regions) and not any(fnmatch(name, glob) for name in names for glob in limit.regions),
+        "residency": bool(limit.residency)
+        and (place is None or not {place.country, *place.jurisdictions} & set(limit.residency)),
+        "accelerator": bool(families) and not any(chosen.accelerator.startswith(family) for family in families),
+        "billing": chosen.billing not in (limit.billing or (Billing.ON_DEMAND, Billing.SPOT, Billing.OWNED)),
+        "price": not (chosen.usd_per_hour > 0 or (chosen.usd_per_hour == 0 and chosen.billing is Billing.OWNED)),
+        "stock": chosen.available is not None and nodes > chosen.available,
+        "memory": _too_small(placement, chosen, nodes),
+        "budget": limit.budget_usd is not None and placement.cost_usd.p50 > limit.budget_usd + 1e-6,
+        **_time(placement, workload),
+    }
+    return [name for name, broken in found.items() if broken]
+
+
+def _too_small(placement: Placement, chosen: Offer, nodes: int) -> bool:
+    need = placement.sizing
+    if chosen.gpus < 1:
+        return need.min_gpus > 1 or need.memory_per_gpu_gib > chosen.gpus * need.capacity_per_gpu_gib
+    if isinstance(need.effort, Service):
+        return nodes * (chosen.gpus // need.min_gpus) < need.effort.replicas
+    return nodes * chosen.gpus < need.min_gpus
+
+
+def _time(placement: Placement, workload: Workload) -> dict[str, bool]:
+    limit, chosen, effort = workload.limits, placement.parts[0].offer, placement.sizing.effort
+    if isinstance(workload, Inference):
+        assert isinstance(effort, Service)
+        target, slow = limit.latency, 1.0 / min(chosen.gpus, 1.0)
+        rtt_s = (placement.rtt_ms or 0.0) / 1000.0
+        first, further = rtt_s + effort.ttft_s.p90 * slow, effort.tpot_s.p90 * slow
+        far = placement.rtt_ms is None
+        return {
+            "first token": target.first_token_s is not None and (far or first > target.first_token_s + 1e-9),
+            "further token": target.per_token_s is not None and further > target.per_token_s + 1e-9,
+            "answer": target.total_s is not None and (far or first + 256 * further > target.total_s + 1e-6),
+        }
+    end = EPOCH + timedelta(hours=placement.hours.p50)
+    by = [EPOCH + timedelta(seconds=limit.deadline_s)] if limit.deadline_s is not None else []
+    by += [limit.finish_by] if limit.finish_by is not None else []
+    return {"deadline": any(end > moment + timedelta(seconds=1) for moment in by)}
+
+
+@given(markets, workloads, st.booleans())
+@settings(deadline=None)
+def test_no_ranked_placement_breaks_a_limit(listed: list[Offer], workload: Workload, buyable_only: bool) -> None:
+    for placement in planned(listed, workload, buyable_only=buyable_only).ranked:
+        assert breaches(placement, workload, buyable_only=buyable_only) == []
+
+
+@given(markets, workloads, st.randoms(use_true_random=False), st.sampled_from([1, 3, 1000]))
+@settings(deadline=None)
+def test_the_order_of_offers_does_not_change_the_plan(
+    listed: list[Offer], workload: Workload, random: object, keep: int
+) -> None:
+    made = planned(listed, workload, keep=keep)
+    shuffled = list(listed)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert repr(planned(shuffled, workload, keep=keep)) == repr(made)
+    # Even a book that somebody left unsorted ranks the same; which examples stand for a reason may differ.
+    book = OfferBook.of(listed)
+    unsorted = book.take(np.random.default_rng(len(listed)).permutation(len(book)))
+    other = plan_sized(workload, snapshot_of(unsorted), sized(workload), POLICIES, PlanOptions(keep=keep))
+    assert repr(other.ranked) == repr(made.ranked)
+    assert [(r.by, r.code, r.count) for r in other.refusals] == [(r.by, r.code, r.count) for r in made.refusals]
+
+
+@given(markets, workloads)
+@settings(deadline=None)
+def test_terms_sum_to_the_objective_and_bills_to_the_cost(listed: list[Offer], workload: Workload) -> None:
+    for placement in planned(listed, workload).ranked:
+        total = money = 0.0
+        for term in placement.terms:
+            total += term.usd
+            money += term.usd if term.by == "cost" else 0.0
+        assert total == placement.objective_usd
+        assert money == placement.cost_usd.p50
+        assert placement.cost_usd.p10 <= placement.cost_usd.p50 + 1e-9
+        assert placement.cost_usd.p50 <= placement.cost_usd.p90 + 1e-9
+
+
+@given(markets, workloads, st.integers(0, 6))
+@settings(deadline=None)
+def test_the_best_few_are_the_best_of_all_and_the_bound_is_theirs(
+    listed: list[Offer], workload: Workload, keep: int
+) -> None:
+    every = planned(listed, workload)
+    few = planned(listed, workload, keep=keep)
+    objectives = [round(placement.objective_usd, 6) for placement in every.ranked]
+    assert objectives == sorted(objectives)
+    assert repr(few.ranked) == repr(every.ranked[:keep])
+    assert (every.bound is None) == (every.ranked == ())
+    if every.bound is not None:
+        assert abs(every.bound.lower_usd - every.ranked[0].objective_usd) <= 1e-6
+
+
+@given(markets, workloads)
+@settings(deadline=None)
+def test_a_looser_limit_never_makes_the_best_dearer(listed: list[Offer], workload: Workload) -> None:
+    tight = planned(listed, workload).best
+    loose = planned(listed, replace(workload, limits=Limits(billing=tuple(Billing)))).best
+    if tight is not None:
+        assert loose is not None
+        assert loose.objective_usd <= tight.objective_usd * (1 + 1e-9) + 1e-6
