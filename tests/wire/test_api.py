@@ -12,6 +12,7 @@ from orchestrator.domain.events import CancelAsked, Submitted
 from orchestrator.domain.run import AttemptState, RunState
 from orchestrator.interfaces.api import server
 from orchestrator.interfaces.api.faults import Refused, RunsOpen, UnknownRun
+from orchestrator.spec import documents
 from orchestrator.testing import builders
 from tests.wire.conftest import TOKEN, Scene
 
@@ -55,6 +56,17 @@ def test_a_plan_is_submitted_with_its_placements(scene: Scene) -> None:
     assert isinstance(event, Submitted)
     assert event.plan == plan
     assert event.workload == JOB
+
+
+def test_a_plan_file_can_be_submitted_as_it_is(scene: Scene) -> None:
+    snapshot = builders.snapshot(builders.offer())
+    plan = builders.plan_of(builders.placement(buyable=True), workload=JOB, snapshot_id=snapshot.id)
+    content = json.loads(documents.dump_plan(plan, snapshot))
+    answer = scene.http.post("/v1/runs", headers=headers(), json={"plan": content})
+    assert answer.status_code == 201, answer.text
+    event = scene.store.events()[0].event
+    assert isinstance(event, Submitted)
+    assert event.plan == plan
 
 
 def test_what_can_never_run_is_refused_at_once(scene: Scene) -> None:
@@ -264,7 +276,7 @@ def test_a_body_too_large_is_refused_with_and_without_a_length(scene: Scene, mon
 def test_a_broken_submission_is_the_users_error_and_stores_nothing(scene: Scene, body: bytes) -> None:
     answer = scene.http.post("/v1/runs", headers=headers(), content=body)
     assert answer.status_code == 400, answer.text
-    assert answer.json()["error"]["code"] == "Refused"
+    assert answer.json()["error"]["code"] in {"Refused", "UserError"}
     assert scene.store.events() == []
 
 

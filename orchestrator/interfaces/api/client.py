@@ -19,7 +19,7 @@ from orchestrator.domain.workload import Workload
 from orchestrator.interfaces.api import connection, faults, messages
 from orchestrator.interfaces.api.messages import Accepted, DownAnswer, Health, LogPiece, RunView
 from orchestrator.lifecycle.billing import Ledger
-from orchestrator.runtime import codec
+from orchestrator.spec import documents
 
 NOT_RUNNING = "no control plane runs for {home}: start one with `isoflop up`"
 
@@ -87,7 +87,7 @@ class Client:
     def events(self, run_id: str, *, since: int = 0) -> tuple[Recorded, ...]:
         """The run's events after sequence number `since`."""
         answer = json.loads(self._get(f"/v1/runs/{run_id}/events", {"since": str(since)}))
-        return tuple(Recorded(item["seq"], codec.load_event(json.dumps(item["event"]))) for item in answer)
+        return tuple(Recorded(item["seq"], documents.load_event(json.dumps(item["event"]))) for item in answer)
 
     def logs(self, run_id: str, *, cursor: str = "", attempt: int | None = None) -> LogPiece:
         """The next piece of output of all attempts, or of one."""
@@ -164,5 +164,5 @@ class Client:
 def _submission(workload: Workload, plan: Plan | None) -> Mapping[str, object]:
     """The parts of a submission as JSON: what is sent is what the event log holds."""
     event = Submitted(run_id="", at=datetime.now(UTC), workload=workload, plan=plan)
-    document: dict[str, object] = json.loads(codec.dump_event(event))
+    document: dict[str, object] = json.loads(documents.dump_event(event))
     return document

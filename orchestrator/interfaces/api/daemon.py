@@ -112,7 +112,8 @@ class ControlPlane:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stack.callback(host.sweep, self._settings)
         connection.renew_token(self._settings.control_dir, "ray-token")
-        ray = RayHost(namespace=self._settings.owner, address=self._address, folder=folder)
+        # Ray opens its own folder to all: ours around it does not.
+        ray = RayHost(namespace=self._settings.owner, address=self._address, folder=folder / "ray")
         stack.callback(ray.stop, grace_s=STOP_GRACE_S)
         ray.start(wiring.parts(self._settings))
         return ray

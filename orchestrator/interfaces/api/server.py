@@ -24,7 +24,7 @@ from orchestrator.interfaces.api.faults import Refused
 from orchestrator.interfaces.api.messages import Accepted, DownAnswer, Health, RunView
 from orchestrator.interfaces.api.service import Service
 from orchestrator.lifecycle.billing import Ledger
-from orchestrator.runtime import codec
+from orchestrator.spec import documents
 
 LOG = logging.getLogger(__name__)
 MAX_BODY_BYTES = 64 * 2**20  # a plan file carries the snapshot that it was made from
@@ -160,7 +160,7 @@ class Routes:
         """GET /v1/runs/{run_id}/events?since=: `[{"seq": ..., "event": ...}, ...]`."""
         since = _number(request, "since", 0)
         found = await run_in_threadpool(self._service.events, _run_id(request), since)
-        items = [f'{{"seq":{item.seq},"event":{codec.dump_event(item.event)}}}' for item in found]
+        items = [f'{{"seq":{item.seq},"event":{documents.dump_event(item.event)}}}' for item in found]
         return _json(f"[{','.join(items)}]".encode())
 
     async def logs(self, request: Request) -> Response:

@@ -20,7 +20,7 @@ from orchestrator.interfaces.api.faults import Refused, RunsOpen, UnknownRun
 from orchestrator.interfaces.api.messages import Accepted, AttemptView, LogPiece, RunView
 from orchestrator.lifecycle import billing, fold
 from orchestrator.lifecycle.billing import Ledger
-from orchestrator.runtime import codec
+from orchestrator.spec import documents
 
 PIECE_BYTES = 2**20  # of a log per answer
 HELD = frozenset({AttemptState.HELD, AttemptState.RELEASING})
@@ -190,10 +190,7 @@ class Service:
             "plan": plan,
             "key": key,
         }
-        try:
-            event = codec.load_event(json.dumps(document))
-        except ValueError as error:
-            raise Refused(f"the submission cannot be read: {error}") from error
+        event = documents.load_event(json.dumps(document))
         if not isinstance(event, Submitted):
             raise Refused("the body is not a submission")
         slug = re.sub(r"[^a-z0-9]+", "-", event.workload.name.lower()).strip("-")[:24].strip("-")
