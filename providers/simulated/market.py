@@ -129,13 +129,15 @@ def _deviation(seed: int, name: str, at_s: float) -> float:
 
 def _normals(key: int, counters: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Standard normal numbers, one per counter, by Box and Muller's transform of two uniforms."""
-    radius = np.sqrt(-2.0 * np.log1p(-_uniforms(key, 2 * counters)))
-    return np.asarray(radius * np.cos(2.0 * np.pi * _uniforms(key, 2 * counters + 1)))
+    first, second = _uniforms(key, np.stack((2 * counters, 2 * counters + 1)))
+    return np.asarray(np.sqrt(-2.0 * np.log1p(-first)) * np.cos(2.0 * np.pi * second))
 
 
 def _uniforms(key: int, counters: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Numbers in [0, 1), one per counter: the output function of SplitMix64 (Steele, Lea, Flood 2014) as a hash."""
-    z = np.full(counters.shape, key, np.uint64) + counters.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = counters.astype(np.uint64)  # arithmetic of arrays wraps, as the hash wants it
+    z *= np.uint64(0x9E3779B97F4A7C15)
+    z += np.uint64(key)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z ^= z >> np.uint64(31)

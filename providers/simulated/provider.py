@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from math import inf
 from pathlib import Path
@@ -44,7 +45,7 @@ class SimulatedProvider:
         """Every pool, with what others and we leave of it. Raises: TransientError."""
         with self._call(Verb.OFFERS), self._books.page() as page:
             now = self._clock.now()
-            return OfferBook.of(self._on_sale(page, self._live(page, now), now))
+            return OfferBook.of(self._on_sale(page, self._pools.values(), now))
 
     def acquire(self, offer: Offer, nodes: int, *, token: str, boot: Boot) -> Lease:
         """Buy at the price of this moment, which is the lease's until it ends.
@@ -91,16 +92,17 @@ class SimulatedProvider:
 
     # What is on sale, and what is held
 
-    def _on_sale(self, page: Page, live: list[Entry], now: datetime) -> list[Offer]:
+    def _on_sale(self, page: Page, asked: Iterable[Pool], now: datetime) -> list[Offer]:
+        """What the pools asked about sell now, in their order."""
         at_s = (now - ORIGIN).total_seconds() * self._settings.time_scale
-        nodes = held(live, now)
+        nodes = held(self._live(page, now))
         out = [fault for _, fault in self._scripted(FaultKind.STOCKOUT) if not fault.times]
         elapsed_s = self._elapsed_s(page, now)
         seed, sold = self._settings.seed, []
-        for pool in self._pools.values():
-            offer = offer_of(pool, seed=seed, at_s=at_s, held=nodes.get(pool.key, 0), now=now)
+        for pool in asked:
+            offer = offer_of(pool, seed=seed, at_s=at_s, held=nodes[pool.key], now=now)
             if any(fault.concerns(offer) and fault.is_on(elapsed_s) for fault in out):
-                offer = offer_of(pool, seed=seed, at_s=at_s, held=pool.capacity, now=now)
+                offer = replace(offer, available=0)
             sold.append(offer)
         return sold
 
@@ -133,10 +135,10 @@ class SimulatedProvider:
 
     def _sell(self, page: Page, offer: Offer, nodes: int, token: str, boot: Boot) -> Lease:
         now = self._clock.now()
-        on_sale = {key_of(fresh): fresh for fresh in self._on_sale(page, self._live(page, now), now)}
-        fresh = on_sale.get(key_of(offer))
-        if fresh is None:
+        pool = self._pools.get(key_of(offer))
+        if pool is None:
             raise CapacityError(NAME, f"nobody sells {offer.label}")
+        (fresh,) = self._on_sale(page, (pool,), now)
         if nodes > (fresh.available or 0):
             raise CapacityError(NAME, f"{fresh.available} of {nodes} x {offer.label} are left")
         books_id, _ = page.opened(now)
