@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,7 +31,6 @@ from orchestrator.domain.workload import Workload
 from orchestrator.inventory import snapshot as inventory
 from orchestrator.planning.plan import PlanOptions, plan
 from orchestrator.runtime.clock import SystemClock
-from orchestrator.runtime.store import open_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,9 @@ class App:
 
     def store(self) -> Store:
         """The event store of the settings. Raises: ConfigError where it cannot be opened."""
-        return open_store(self.settings.store_url or str(self.settings.home / "store.db"))
+        runtime = importlib.import_module("orchestrator.runtime.store")  # a plan needs no store, nor time to load one
+        store: Store = runtime.open_store(self.settings.store_url or str(self.settings.home / "store.db"))
+        return store
 
 
 @dataclass(frozen=True, slots=True)
