@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrator.domain.errors import ConfigError, Fenced, UserError
 from orchestrator.domain.events import CancelAsked, Event, Recorded, Submitted
-from orchestrator.runtime.codec import dump_event, load_event
+from orchestrator.spec.documents import dump_event, load_event
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x150F10  # marks the file as ours: PRAGMA application_id

@@ -1,0 +1,110 @@
+"""Invariants of the lifecycle under random schedules of faults, crashes, reclaims and rival controllers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import TypeVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.domain.events import Moved, OrphanReleased, Purchased, PurchaseIntended
+from orchestrator.domain.run import TRANSITIONS, RunState
+from orchestrator.lifecycle import billing
+from tests.property.lifecycle_world import OTHER, OWNER, World
+
+SEEDS = st.integers(min_value=0, max_value=2**32)
+E = TypeVar("E")
+
+CHAOS = st.sampled_from((0.5, 1.0, 2.0))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=SEEDS, chaos=CHAOS)
+def test_whatever_goes_wrong_every_run_ends_and_nothing_is_held_twice_or_left_or_taken_from_others(
+    seed: int, chaos: float
+) -> None:
+    world = World(seed, chaos=chaos)
+    for _ in range(200):
+        world.step()  # checks that no run holds two leases or runs two jobs at any moment
+    world.calm()
+    world.finish()
+    nothing_of_ours_is_left(world)
+    leases_of_others_are_untouched(world)
+    intents_come_before_leases(world)
+    no_token_buys_twice(world)
+    every_move_is_in_the_table(world)
+    success_means_that_the_work_is_done(world)
+    the_bill_covers_what_was_held(world)
+
+
+def nothing_of_ours_is_left(world: World) -> None:
+    for market in world.markets:
+        assert [held.lease.id for held in market.live() if held.lease.owner == OWNER] == []
+    for run_id in world.folded():
+        assert world.launcher.running(run_id) == []
+    planted = {
+        held.lease.id for market in world.markets for held in market.books if held.lease.token.startswith("planted")
+    }
+    told = {event.lease_id for event in _events(world, OrphanReleased)}
+    assert told <= planted, "an orphan was released that was none"
+
+
+def leases_of_others_are_untouched(world: World) -> None:
+    for market in world.markets:
+        for held in market.books:
+            if held.lease.owner == OTHER:
+                assert held.gone_at is None
+
+
+def intents_come_before_leases(world: World) -> None:
+    intended = {event.token: event.at for event in _events(world, PurchaseIntended)}
+    for market in world.markets:
+        for held in market.books:
+            if held.lease.owner == OWNER and not held.lease.token.startswith("planted"):
+                assert intended[held.lease.token] <= held.lease.acquired_at
+
+
+def no_token_buys_twice(world: World) -> None:
+    bought = Counter(
+        held.lease.token
+        for market in world.markets
+        for held in market.books
+        if not held.taken  # what the provider took before we knew of it, it may sell again under the same token
+    )
+    assert [token for token, count in bought.items() if count > 1] == []
+
+
+def every_move_is_in_the_table(world: World) -> None:
+    states = dict.fromkeys(world.folded(), RunState.SUBMITTED)
+    for event in _events(world, Moved):
+        assert event.to in TRANSITIONS[states[event.run_id]]
+        states[event.run_id] = event.to
+    assert all(state.final for state in states.values())
+
+
+def success_means_that_the_work_is_done(world: World) -> None:
+    for run in world.folded().values():
+        if run.state is RunState.SUCCEEDED:
+            assert world.launcher.done_s[run.id] == pytest.approx(world.work_s(run.id), abs=0.01)
+
+
+def the_bill_covers_what_was_held(world: World) -> None:
+    events = [recorded.event for recorded in world.recorded()]
+    ledger = billing.fold(events, now=world.clock.now())
+    assert round(sum(line.usd for line in ledger.lines), 2) == round(ledger.total_usd, 2)
+    assert not any(line.open for line in ledger.lines)
+    known = {event.lease.id for event in _events(world, Purchased)}
+    held = [held for market in world.markets for held in market.books if held.lease.id in known]
+    assert len(ledger.lines) == len(known) == len(held)
+    for line in ledger.lines:
+        (truth,) = [one for one in held if one.lease.token == f"{line.run_id}-{line.attempt}" and one.lease.id in known]
+        assert truth.gone_at is not None
+        really_s = (truth.gone_at - truth.lease.acquired_at) / timedelta(seconds=1)
+        assert line.held_s >= really_s, "what the provider charges for is on the bill"
+
+
+def _events(world: World, kind: type[E]) -> list[E]:
+    return [recorded.event for recorded in world.recorded() if isinstance(recorded.event, kind)]
