@@ -1,8 +1,8 @@
 """Offer books on disk: one file per book, columns as they lie in memory, readable in milliseconds and without pickle.
 
-A file is the magic line, the length and CRC-32 of what follows, a JSON header (vocabularies, row count, notes) padded
-to eight bytes, and the columns one after the other, little-endian: floats and integers of eight bytes, then the word
-codes of four.
+A file is the magic line, the length and CRC-32 of what follows, the length of a JSON header, the header (vocabularies,
+row count, notes) padded so that columns lie on eight bytes, and the columns one after the other, little-endian: floats
+and integers of eight bytes, then the word codes of four.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from orchestrator.domain.offerbook import (
 
 MAGIC = b"isoflop offers 1\n"
 SUFFIX = ".offers"
-PREFIX = struct.Struct("<QIQ")  # length of the rest, its CRC-32, length of the header
+PREFIX = struct.Struct("<QI")  # length of the rest and its CRC-32
+LENGTH = struct.Struct("<Q")  # of the header
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 ORDER = (*FLOAT_COLUMNS, *INT_COLUMNS, *WORD_COLUMNS)
 
@@ -153,9 +154,9 @@ def _sync_folder(folder: Path) -> None:
 def _encode(book: OfferBook, notes: Mapping[str, str]) -> list[bytes]:
     vocab = {name: list(getattr(book, name).vocab) for name in WORD_COLUMNS}
     text = json.dumps({"rows": len(book), "vocab": vocab, "notes": dict(notes)}, separators=(",", ":")).encode()
-    start = len(MAGIC) + PREFIX.size + len(text)
+    start = len(MAGIC) + PREFIX.size + LENGTH.size + len(text)
     header = text + b" " * (-start % 8)
-    pieces = [header]
+    pieces = [LENGTH.pack(len(header)), header]
     for name in ORDER:
         column = getattr(book, name)
         values = column.codes if isinstance(column, Words) else column
@@ -164,7 +165,7 @@ def _encode(book: OfferBook, notes: Mapping[str, str]) -> list[bytes]:
     for piece in pieces:
         crc = zlib.crc32(piece, crc)
     length = sum(len(piece) for piece in pieces)
-    return [MAGIC, PREFIX.pack(length, crc, len(header)), *pieces]
+    return [MAGIC, PREFIX.pack(length, crc), *pieces]
 
 
 def _decode(data: bytes) -> Stored:
@@ -173,14 +174,16 @@ def _decode(data: bytes) -> Stored:
     start = len(MAGIC) + PREFIX.size
     if len(data) < start:
         raise Damaged("it ends too early")
-    length, crc, header_length = PREFIX.unpack_from(data, len(MAGIC))
+    length, crc = PREFIX.unpack_from(data, len(MAGIC))
     if len(data) - start != length:
         raise Damaged(f"it holds {len(data) - start} of {length} bytes")
     if zlib.crc32(memoryview(data)[start:]) != crc:
         raise Damaged("its checksum does not match")
     # From here on the bytes are those that were written: no other check is needed against accidents.
-    header = json.loads(data[start : start + header_length])
-    rows, offset = int(header["rows"]), start + header_length
+    (header_length,) = LENGTH.unpack_from(data, start)
+    offset = start + LENGTH.size + header_length
+    header = json.loads(data[start + LENGTH.size : offset])
+    rows = int(header["rows"])
     columns: dict[str, Column] = {}
     for name in ORDER:
         if name in WORD_COLUMNS:

@@ -125,6 +125,7 @@ class RowReader:
             return 0.0
         if not 0 < count <= MAX_GPUS:
             self._fault("gpu_count", f"{count:g} is no number of GPUs")
+            return 0.0
         return count
 
     def _bucket(self) -> int | None:

@@ -69,6 +69,10 @@ def _concat(columns: Sequence[Words]) -> Words:
 Column: TypeAlias = Words | FloatArray | IntArray
 
 
+def _sortable(column: Column) -> npt.NDArray[np.float64 | np.int64 | np.int32]:
+    return column.codes if isinstance(column, Words) else column
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class OfferBook:
     """Columns of shape (n,), rows in the order of `KEY` then price; build one with `of`, `merge` or `sort`.
@@ -149,8 +153,10 @@ class OfferBook:
             name: np.concatenate([getattr(book, name) for book in books]) for name in FLOAT_COLUMNS + INT_COLUMNS
         }
         joined = cls.from_columns({**words, **numbers})
+        rest = [name for name in (*WORD_COLUMNS, *FLOAT_COLUMNS, *INT_COLUMNS) if name not in (*KEY, "usd_per_hour")]
         order = np.lexsort(
             (
+                *(_sortable(getattr(joined, name)) for name in rest),  # ties too have one order, whatever the books'
                 joined.usd_per_hour,
                 -joined.observed_at,
                 *(getattr(joined, name).codes for name in reversed(KEY)),

@@ -30,7 +30,7 @@ def take(
 
     A provider that fails or does not answer within `deadline_s` seconds becomes a gap after those in `gaps`; its offers
     in `base` stay as prices that cannot be bought. `buyable` names those that answered. Sold-out offers are kept. A
-    device that a provider describes goes before the table's of the same name. `taken_at` is when the last answer was in.
+    device that a provider describes goes before the table's of the same name. `taken_at` is when all answers were in.
 
     Raises: whatever a provider raises beyond ProviderError, and ValueError where it answers in another's name: both are
     faults of its adapter, and a plan from them would be wrong.
@@ -43,10 +43,9 @@ def take(
         strangers = set(found[name].offers.provider.compact().vocab) - {name}
         if strangers:
             raise ValueError(f"the provider {name!r} answers with offers of {', '.join(sorted(strangers))}")
-    rest = base.where(~base.provider.isin(frozenset(found))) if found else base
     return Snapshot(
         taken_at=clock.now(),
-        book=OfferBook.merge([rest, *(found[name].offers for name in sorted(found))]),
+        book=_market(base, [(name, found[name].offers) for name in sorted(found)]),
         accelerators=_devices(accelerators, [found[name].devices for name in sorted(found)]),
         network=network,
         buyable=tuple(sorted(found)),
@@ -91,6 +90,13 @@ def _ask(
 def _listing(provider: Provider) -> _Answer:
     devices = tuple(provider.accelerators()) if isinstance(provider, DescribesAccelerators) else ()
     return _Answer(provider.offers(), devices)
+
+
+def _market(base: OfferBook, live: Sequence[tuple[str, OfferBook]]) -> OfferBook:
+    if not live:
+        return base  # as it is: sorting thousands of sorted offers again would be felt
+    rest = base.where(~base.provider.isin(frozenset(name for name, _ in live)))
+    return OfferBook.merge([rest, *(book for _, book in live)])
 
 
 def _devices(table: tuple[Accelerator, ...], described: Sequence[tuple[Accelerator, ...]]) -> tuple[Accelerator, ...]:
