@@ -169,7 +169,12 @@ def test_refusing_imports_all_or_nothing_and_agrees_with_skipping(rows: list[dic
     assert {problem.line for problem in caught.value.problems} == {row.line for row in skipped.bad}
 
 
-@given(st.binary(max_size=200))
+BEGINNINGS = st.sampled_from(
+    [b"", b"\x1f\x8b\x08\x00", b"\xff\xfe", b"\xef\xbb\xbf", ",".join(COLUMNS).encode() + b"\n"]
+)
+
+
+@given(st.tuples(BEGINNINGS, st.binary(max_size=200)).map(b"".join))
 def test_no_bytes_whatever_do_anything_but_a_report_or_a_clear_refusal(data: bytes) -> None:
     with suppress(SpecError):
         report = imported(data, BadRows.SKIP)
