@@ -159,18 +159,20 @@ def choice(value: object, allowed: tuple[str, ...], what: str) -> str:
     return found
 
 
-def _member(kind: type[E], what: str) -> PlainValidator:
-    allowed = tuple(member.value for member in kind)
-    return PlainValidator(lambda value: kind(choice(value, allowed, what)))
+def _member(kind: type[E], what: str, without: frozenset[E] = frozenset()) -> tuple[PlainValidator, WithJsonSchema]:
+    allowed = tuple(member.value for member in kind if member not in without)
+    validator = PlainValidator(lambda value: kind(choice(value, allowed, what)))
+    return validator, WithJsonSchema({"type": "string", "enum": list(allowed)})
 
 
-def _enum_schema(kind: type[StrEnum]) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "enum": [member.value for member in kind]})
-
-
-PrecisionWord = Annotated[Precision, _member(Precision, "a precision"), _enum_schema(Precision)]
-MethodWord = Annotated[Method, _member(Method, "a method of fine-tuning"), _enum_schema(Method)]
-BillingWord = Annotated[Billing, _member(Billing, "a kind of billing"), _enum_schema(Billing)]
+_PRECISION = _member(Precision, "a precision")
+_TRAINABLE = _member(Precision, "a precision to train in", frozenset({Precision.INT8, Precision.INT4}))
+_METHOD = _member(Method, "a method of fine-tuning")
+_BILLING = _member(Billing, "a kind of billing")
+PrecisionWord = Annotated[Precision, *_PRECISION]
+TrainablePrecision = Annotated[Precision, *_TRAINABLE]  # whole numbers hold no gradients
+MethodWord = Annotated[Method, *_METHOD]
+BillingWord = Annotated[Billing, *_BILLING]
 
 
 def _listed(value: object) -> object:

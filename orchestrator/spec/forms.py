@@ -29,6 +29,7 @@ from orchestrator.spec.fields import (
     SecondsOrZero,
     SettingValue,
     Text,
+    TrainablePrecision,
     Usd,
     Variable,
     Whole,
@@ -37,8 +38,6 @@ from orchestrator.spec.fields import (
 from orchestrator.spec.model_form import ModelSection
 from orchestrator.spec.quantity import shown
 from orchestrator.spec.section import Form, Section, base_folder
-
-WHOLE_NUMBERS = frozenset({Precision.INT8, Precision.INT4})
 
 
 class DataForm(Form):
@@ -49,17 +48,25 @@ class DataForm(Form):
         description="Where the data lies: provider/region or a place. Default: it comes with the job.",
         examples=["aws/us-east-1", "Frankfurt"],
     )
-    size: Gib = Field(0.0, description="How much data there is.", examples=["500GB", "1.5TiB"])
+    size: Gib = Field(
+        0.0, json_schema_extra={"default": "0GiB"}, description="How much data there is.", examples=["500GB", "1.5TiB"]
+    )
 
 
 class CheckpointForm(Form):
     """How the job saves its work, into the folder $ISOFLOP_CHECKPOINT_DIR."""
 
     interval: Seconds = Field(
-        900.0, description="Time between checkpoints: what an interruption loses at most.", examples=["15min"]
+        900.0,
+        json_schema_extra={"default": "15min"},
+        description="Time between checkpoints: what an interruption loses at most.",
+        examples=["15min"],
     )
     grace: SecondsOrZero = Field(
-        30.0, description="Time between the request to stop (SIGTERM) and the end (SIGKILL).", examples=["30s"]
+        30.0,
+        json_schema_extra={"default": "30s"},
+        description="Time between the request to stop (SIGTERM) and the end (SIGKILL).",
+        examples=["30s"],
     )
 
 
@@ -190,20 +197,14 @@ class GradientForm(CommonForm):
     """What training and fine-tuning share."""
 
     tokens: Count = Field(description="Tokens the model sees, all epochs counted.", examples=["2T", "300B tokens"])
-    precision: PrecisionWord = Field(Precision.BF16, description="Number format of the arithmetic.", examples=["bf16"])
+    precision: TrainablePrecision = Field(
+        Precision.BF16, description="Number format of the arithmetic.", examples=["bf16"]
+    )
     sequence_length: Whole = Field(4096, description="Tokens per sequence.", examples=[4096])
     micro_batch: Whole = Field(1, description="Sequences per device and step.", examples=[1])
     mfu: Ratio | None = Field(
         None, description="Model FLOP/s utilisation you measured yourself. Default: estimated.", examples=[0.45, "45%"]
     )
-
-    @field_validator("precision")
-    @classmethod
-    def _differentiable(cls, value: Precision) -> Precision:
-        if value in WHOLE_NUMBERS:
-            hint = "expected one of fp32, tf32, fp16, bf16, fp8, fp4"
-            raise flaw(f"{value.value} holds no gradients", hint)
-        return value
 
 
 class TrainingForm(GradientForm):
@@ -262,7 +263,10 @@ class InferenceForm(AnswerForm):
         min_length=1,
     )
     duration: Seconds = Field(
-        30 * 86400.0, description="How long the service runs: what costs are compared over.", examples=["30d"]
+        30 * 86400.0,
+        json_schema_extra={"default": "30d"},
+        description="How long the service runs: what costs are compared over.",
+        examples=["30d"],
     )
 
 

@@ -13,6 +13,7 @@ from orchestrator.spec.fields import FLAW
 from orchestrator.spec.forms import FORMS
 from orchestrator.spec.quantity import shown
 from orchestrator.spec.reading import Document, Where
+from orchestrator.spec.section import section_of, sections
 
 FormType: TypeAlias = type[BaseModel]
 NO_MAPPING = ("is not a mapping", "expected 'field: value' lines under it")
@@ -75,19 +76,10 @@ def _suggest(form: FormType, where: Where) -> str:
 def _elsewhere(name: str) -> str:
     """Where a field that stands in the wrong section belongs."""
     for kind, form in FORMS.items():
-        for path, section in _sections(form, ""):
+        for path, section in sections(form):
             if name in section.model_fields:
                 return f"{name} belongs under {path}" if path else f"{name} is a field of {kind}"
     return ""
-
-
-def _sections(form: FormType, path: str) -> list[tuple[str, FormType]]:
-    found = [(path, form)]
-    for name, field in form.model_fields.items():
-        nested = _nested(field.annotation)
-        if nested is not None:
-            found.extend(_sections(nested, f"{path}.{name}" if path else name))
-    return found
 
 
 def _describe(form: FormType, where: Where) -> str:
@@ -101,13 +93,5 @@ def _describe(form: FormType, where: Where) -> str:
 def _section(form: FormType, where: Where) -> FormType:
     for step in where:
         if isinstance(step, str) and step in form.model_fields:
-            form = _nested(form.model_fields[step].annotation) or form
+            form = section_of(form.model_fields[step].annotation) or form
     return form
-
-
-def _nested(annotation: object) -> FormType | None:
-    """The form within `Form`, `Form | None` or `tuple[Form, ...]`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    parts = getattr(annotation, "__args__", ())
-    return next((part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)), None)
