@@ -66,7 +66,11 @@ class LeaseBook:
         self._flush_folder()
 
     def _files(self) -> list[Path]:
-        return sorted(self._folder.glob("[!.]*.json")) if self._folder.is_dir() else []
+        """The lease files. Raises: OSError; a folder that cannot be read must not look like one without leases."""
+        if self._folder.parent.is_dir() and not os.path.lexists(self._folder):
+            return []  # nothing was ever sold here
+        names = sorted(os.listdir(self._folder))  # a glob would take "permission denied" for "empty"
+        return [self._folder / name for name in names if name.endswith(".json") and not name.startswith(".")]
 
     def _path(self, lease: Lease) -> Path:
         key = f"{lease.owner}\0{lease.token}".encode(errors="surrogatepass")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,24 @@ def test_a_state_folder_that_cannot_be_written_is_a_transient_error_that_names_i
     (tmp_path / "leases").write_text("in the way")
     with pytest.raises(TransientError, match=r"leases.*see that the disk is writable"):
         _buy(_provider(tmp_path), "a")
+
+
+@pytest.mark.parametrize("trouble", ["gone", "a file", "a loop"])
+def test_books_that_cannot_be_read_are_never_taken_for_empty_ones(tmp_path: Path, trouble: str) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    provider = _provider(state)
+    assert provider.leases() == []
+    _buy(provider, "a")
+    shutil.move(state / "leases", tmp_path / "elsewhere")
+    if trouble == "gone":
+        shutil.rmtree(state)
+    elif trouble == "a file":
+        (state / "leases").write_text("in the way")
+    else:
+        (state / "leases").symlink_to(state / "leases")  # not even root can list it
+    with pytest.raises(TransientError):
+        provider.leases()
 
 
 def test_no_slot_says_how_many_are_free(tmp_path: Path) -> None:

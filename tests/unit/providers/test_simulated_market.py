@@ -75,6 +75,8 @@ def test_a_spot_price_returns_to_its_mean_and_remembers_the_step_before() -> Non
 
 @given(st.sampled_from(DEMO + WORLD), st.integers(0, 1000), TIMES)
 def test_spot_stays_between_its_floor_and_the_on_demand_price(pool, seed: int, at_s: float) -> None:
+    if pool.billing is Billing.SPOT:
+        pool = replace(pool, volatility=2.0)  # so wild that the bounds are met often
     seen = price(pool, seed=seed, at_s=at_s)
     if pool.billing is Billing.SPOT:
         assert FLOOR * pool.usd_per_hour - 1e-4 <= seen <= CEILING * pool.on_demand_usd_per_hour + 1e-4
