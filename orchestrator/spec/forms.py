@@ -188,7 +188,7 @@ class CommonForm(Form):
     )
     policies: Annotated[dict[Text, dict[Text, SettingValue]], Section] = Field(
         default_factory=dict,
-        description="Settings of policies: what a millisecond or an hour is worth to you, in US dollars.",
+        description="Settings of policies, such as what a millisecond is worth to you in US dollars.",
         examples=[{"latency": {"usd_per_ms": 0.5}}],
     )
 
