@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,8 +15,11 @@ from orchestrator.interfaces.api import server
 from orchestrator.interfaces.api.faults import Refused, RunsOpen, UnknownRun
 from orchestrator.spec import documents
 from orchestrator.testing import builders
-from tests.wire.conftest import TOKEN, Scene
 
+if TYPE_CHECKING:
+    from tests.wire.conftest import Scene
+
+TOKEN = "0123456789abcdef"  # what the scene's API expects
 JOB = builders.training(name="Tiny Shakespeare!", program=builders.program())
 OTHER = builders.fine_tune(name="tuned", program=builders.program())
 
