@@ -285,7 +285,9 @@ def buy(provider: Provider, offer: Offer, token: str) -> Lease:
 
 def on_sale(provider: Provider) -> Offer:
     """The first offer with a node left."""
-    return next(offer for offer in provider.offers() if offer.available != 0)
+    found = [offer for offer in provider.offers() if offer.available != 0]
+    assert found, "nothing is on sale"
+    return found[0]
 
 
 def scarce(provider: Provider) -> Offer:
@@ -347,4 +349,6 @@ def _facts(book: OfferBook) -> list[Offer]:
 
 
 def _same(provider: Provider, wanted: Offer) -> Offer:
-    return next(offer for offer in provider.offers() if offer.label == wanted.label)
+    found = [offer for offer in provider.offers() if offer.label == wanted.label]
+    assert found, f"{wanted.label} is no longer listed"
+    return found[0]
