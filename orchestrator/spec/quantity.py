@@ -130,7 +130,7 @@ RATIO = Dimension(
 )
 NUMBER = Dimension(name="a number", examples="a number, such as 0.5", units={}, least=1e-300, most=1e300, bare=True)
 
-_NUMBER = re.compile(r"(?:\d[\d_]*(?:\.[\d_]*)?|\.\d[\d_]*)(?:[eE][+-]?\d+)?")
+_NUMBER = re.compile(r"(?:\d[\d_]*(?:\.[\d_]*)?|\.\d[\d_]*)(?:[eE][+-]?\d+)?", re.ASCII)
 _UNIT = re.compile(r"\s*([A-Za-zµ%]*)\s*")
 _NOT_FINITE = re.compile(r"[+-]?\.?(?:nan|inf|infinity)\b", re.IGNORECASE)
 _NOUN = re.compile(r"(?<=[\s\dkKmMbBtTgG])\s*\b(?:tokens?|parameters?|params?|requests?|reqs?)$", re.IGNORECASE)
@@ -153,7 +153,7 @@ def whole(text: str) -> int:
     Raises: QuantityError.
     """
     cleaned = _clean(text, NUMBER)
-    if not re.fullmatch(r"\d[\d_]*", cleaned) or len(cleaned) > 12:
+    if not re.fullmatch(r"[0-9][0-9_]*", cleaned) or len(cleaned) > 12:
         raise QuantityError(f"{shown(text)} is not a whole number", "a whole number, such as 4096")
     return int(cleaned.replace("_", ""))
 
