@@ -37,7 +37,7 @@ from orchestrator.spec.fields import (
 )
 from orchestrator.spec.model_form import ModelSection
 from orchestrator.spec.quantity import shown
-from orchestrator.spec.section import Form, Section, base_folder
+from orchestrator.spec.section import Filled, Form, Section, base_folder
 
 
 class DataForm(Form):
@@ -257,10 +257,10 @@ class InferenceForm(AnswerForm):
     """Serve a model online."""
 
     kind: Literal["Inference"] = Field(description="What the job is.", examples=["Inference"])
-    users: tuple[UsersForm, ...] = Field(
+    users: Annotated[tuple[UsersForm, ...], Filled] = Field(
         description="Where the users are and how much they ask.",
         examples=[[{"place": "Frankfurt", "rate": "20/s"}]],
-        min_length=1,
+        json_schema_extra={"minItems": 1},
     )
     duration: Seconds = Field(
         30 * 86400.0,

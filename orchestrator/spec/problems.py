@@ -13,13 +13,13 @@ from orchestrator.spec.fields import FLAW
 from orchestrator.spec.forms import FORMS
 from orchestrator.spec.quantity import shown
 from orchestrator.spec.reading import Document, Where
-from orchestrator.spec.section import section_of, sections
+from orchestrator.spec.section import NO_VALUE, section_of, sections
 
 FormType: TypeAlias = type[BaseModel]
+ABSENT = {"missing": "is missing", NO_VALUE: "has no value"}
 NO_MAPPING = ("is not a mapping", "expected 'field: value' lines under it")
 NO_LIST = ("is not a list", "expected a list: [a, b]")
 WORDS = {
-    "too_short": ("is empty", "expected at least one"),
     "model_type": NO_MAPPING,
     "model_attributes_type": NO_MAPPING,
     "dict_type": NO_MAPPING,
@@ -56,8 +56,8 @@ def problem_of(document: Document, form: FormType, detail: ErrorDetails) -> Prob
         return at(document, where, str(context["message"]), str(context["hint"]), key=key)
     if detail["type"] == "extra_forbidden":
         return at(document, where, "is not a field here", _suggest(form, where), key=True)
-    if detail["type"] == "missing":
-        return at(document, where, "is missing", _describe(form, where))
+    if detail["type"] in ABSENT:
+        return at(document, where, ABSENT[detail["type"]], _describe(form, where))
     message, hint = WORDS.get(detail["type"], (detail["msg"], ""))
     return at(document, where, message, hint, key=key)
 

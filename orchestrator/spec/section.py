@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from orchestrator.spec.fields import flaw
+
+NO_VALUE = "isoflop_no_value"
+
+
+class MayBeEmpty:
+    """Marks a section that may be left empty."""
+
+
+Section = MayBeEmpty()
 
 
 class Form(BaseModel):
@@ -13,13 +25,25 @@ class Form(BaseModel):
 
     model_config = ConfigDict(extra="forbid", defer_build=True, frozen=True, protected_namespaces=())
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _given(cls, value: object, info: ValidationInfo) -> object:
+        """`limits:` with nothing under it is an empty section; `budget:` alone is no budget, and never "no limit"."""
+        if value is not None:
+            return value
+        if info.field_name and Section in cls.model_fields[info.field_name].metadata:
+            return {}
+        raise PydanticCustomError(NO_VALUE, "has no value")
 
-def _filled(value: object) -> object:
-    """`limits:` with nothing under it is an empty section."""
-    return {} if value is None else value
+
+def _some(value: object) -> object:
+    """A list that needs an item; a limit of pydantic's own would also count the items that are wrong as missing."""
+    if isinstance(value, list) and not value:
+        raise flaw("is empty", "expected at least one")
+    return value
 
 
-Section = BeforeValidator(_filled)
+Filled = BeforeValidator(_some)
 
 
 def base_folder(info: ValidationInfo) -> Path:
