@@ -194,7 +194,7 @@ class Plane:
 
     def counted(self, run_id: str) -> tuple[list[int], int]:
         """The job's steps as it wrote them, and how often it was started."""
-        (folder,) = (self.home / "checkpoints").glob(f"{run_id}*")
+        folder = self.home / "checkpoints" / run_id
         return [int(line) for line in _lines(folder / "steps")], len(_lines(folder / "starts"))
 
     def log_tail(self) -> str:
@@ -204,7 +204,7 @@ class Plane:
     def destroy(self) -> None:
         """End everything that this control plane has started, jobs and machines too."""
         left = self.family() | processes.writing(host.ray_folder(self.settings)) | processes.writing(self.home)
-        assert not processes.end(left, grace_s=5)
+        assert not processes.end(left, grace_s=0.5)
         host.tidy(self.settings)
 
 

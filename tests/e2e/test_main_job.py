@@ -1,0 +1,153 @@
+"""The main job by the command line alone: plan, apply, lose the machine, resume elsewhere, finish, add up the bill."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "char-transformer"
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+
+SETTINGS = """
+[providers.local]
+usd_per_hour = 9.0
+
+[providers.simulated]
+seed = 7
+
+# Late enough for a checkpoint, early enough for work to be left.
+[[providers.simulated.faults]]
+kind = "reclaim"
+billing = "spot"
+after_s = 10
+notice_s = 4
+times = 1
+
+[control]
+tick_s = 0.2
+"""
+
+JOB = f"""
+kind: Training
+name: folklore
+model: {{parameters: 30k, layers: 2, hidden: 32, heads: 2, vocabulary: 85}}
+tokens: 400k
+precision: fp32
+sequence_length: 32
+run:
+  command: [{sys.executable}, train.py, --steps, "1500", --layers, "2", --width, "32", --heads, "2", --context, "32",
+            --batch, "8", --checkpoint-every, "50"]
+  workdir: {EXAMPLE}
+  checkpoint: {{interval: 2s, grace: 3s}}
+limits: {{budget: $1, deadline: 1h, providers: [simulated]}}
+"""
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A user's shell with a state folder of its own."""
+
+    home: Path
+
+    def run(self, *words: str, code: int = 0) -> str:
+        """`isoflop WORDS`; its standard output, once it has exited with `code`."""
+        command = [
+            sys.executable,
+            "-c",
+            "import sys; from orchestrator.interfaces.cli.main import main; sys.exit(main())",
+        ]
+        done = subprocess.run(
+            [*command, *words],
+            env={**os.environ, "ISOFLOP_HOME": str(self.home), "PYTHONWARNINGS": ""},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def read(self, *words: str) -> Any:
+        """The same as JSON."""
+        return json.loads(self.run(*words, "--json"))
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "config.toml").write_text(SETTINGS)
+    made = Shell(home)
+    try:
+        yield made
+    finally:
+        subprocess.run(
+            [sys.executable, "-c", "from orchestrator.interfaces.cli.main import main; main(['down', '--cancel'])"],
+            env={**os.environ, "ISOFLOP_HOME": str(home)},
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+
+
+def test_a_training_job_is_reclaimed_resumes_elsewhere_finishes_and_is_billed(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(JOB)
+    saved = str(tmp_path / "plan.json")
+    plan = shell.run("plan", str(tmp_path / "job.yaml"), "-o", saved)
+    assert plan.rstrip().endswith(f"isoflop apply {saved}")
+
+    watched = shell.run("apply", saved, "--watch")
+    assert "recovering" in watched
+
+    (run,) = shell.read("status")
+    first, second = run["attempts"]
+    assert run["state"] == "succeeded"
+    assert "takes the machines back" in first["cause"]
+    assert first["offer"] != second["offer"]
+    assert second["exit_code"] == 0
+
+    logs = shell.run("logs", run["id"])
+    resumed = re.search(r"resumed from the checkpoint of step (\d+)", logs)
+    assert resumed is not None
+    assert int(resumed.group(1)) >= 50
+    losses = [float(loss) for loss in re.findall(r"loss (\d+\.\d+)", logs)]
+    assert losses[-1] < 0.8 * losses[0]
+
+    bill = shell.read("bill", run["id"])
+    assert len(bill["lines"]) == 2
+    assert not any(line["open"] for line in bill["lines"])
+    assert bill["total_usd"] == pytest.approx(sum(line["usd"] for line in bill["lines"]), abs=0.005)
+    assert bill["total_usd"] == pytest.approx(run["usd"], abs=0.005)
+    for line in bill["lines"]:
+        assert line["usd"] == pytest.approx(line["usd_per_hour"] * line["billed_s"] / 3600, abs=1e-6)
+
+    shell.run("down")
+    assert "lease" not in shell.run("status").lower()
+
+
+def test_the_same_key_is_one_run_and_no_key_is_two(shell: Shell, tmp_path: Path) -> None:
+    job = JOB.replace('"1500"', '"20"')
+    (tmp_path / "job.yaml").write_text(job)
+    ids = [shell.read("submit", str(tmp_path / "job.yaml"), "--key", "nightly")["run_id"] for _ in range(2)]
+    assert ids[0] == ids[1]
+    shell.run("submit", str(tmp_path / "job.yaml"), "--watch")
+    assert len(shell.read("status")) == 2
+
+
+def test_a_job_that_fails_gives_exit_code_6_and_its_machines_back(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(JOB.replace('"1500"', '"no-number"'))
+    shell.run("submit", str(tmp_path / "job.yaml"), "--watch", code=6)
+    (run,) = shell.read("status")
+    assert run["state"] == "failed"
+    assert [attempt["state"] for attempt in run["attempts"]] == ["gone"]
