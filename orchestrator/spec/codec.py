@@ -46,6 +46,10 @@ def to_json(value: object) -> Json:
         return sorted((to_json(item) for item in value), key=repr)
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
+    if not isinstance(value, Enum | OfferBook | bool | int | float | str | NoneType | datetime) and not is_dataclass(
+        value
+    ):
+        raise TypeError(f"no codec for values of {type(value)}")
     return codec_of(value).encode(value)
 
 
@@ -66,19 +70,17 @@ def codec(kind: Any) -> Codec:
         return _enum(kind)
     if isinstance(kind, type) and is_dataclass(kind):
         return _dataclass(kind)
-    return _generic(kind, get_origin(kind), get_args(kind))
+    return _generic(get_origin(kind), get_args(kind))
 
 
-def _generic(kind: Any, origin: Any, parts: tuple[Any, ...]) -> Codec:
+def _generic(origin: Any, parts: tuple[Any, ...]) -> Codec:
     if origin in (Union, UnionType):
         return _union(parts)
     if origin is Literal:
         return _literal(parts)
     if origin in (tuple, frozenset):
         return _sequence(origin, parts)
-    if origin is None and kind is not Any and kind is not object:
-        raise TypeError(f"no codec for values of {kind}")
-    return Codec(to_json, _one_way)
+    return Codec(to_json, _one_way)  # by the value itself: an array, `object`, a view's dictionary
 
 
 def _one_way(_value: Any, _where: Where) -> Any:

@@ -79,12 +79,12 @@ class RunForm(Form):
     )
     image: Text = Field("", description="Container image.", examples=["ghcr.io/me/train:1.2"])
     workdir: Text = Field("", description="Folder the command runs in, relative to the job file.", examples=["."])
-    env: dict[Variable, EnvironmentText] = Field(
+    env: Annotated[dict[Variable, EnvironmentText], Section] = Field(
         default_factory=dict,
         description="Environment variables, as text. They are stored and shown: keep secrets under `secrets`.",
         examples=[{"BATCH_SIZE": "32"}],
     )
-    secrets: dict[Variable, Reference] = Field(
+    secrets: Annotated[dict[Variable, Reference], Section] = Field(
         default_factory=dict,
         description="Environment variables by reference: env:NAME, file:/path, k8s:namespace/name/key, ambient.",
         examples=[{"HF_TOKEN": "env:HF_TOKEN"}],

@@ -31,6 +31,9 @@ def find_model(name: str) -> Model | None:
     Case and separators do not matter ("Llama 3.1 8B", "llama-3.1-8b"), but digits keep their groups: "llama-27b" is not
     Llama 2 7B. Hugging Face ids count too ("meta-llama/Llama-3.1-8B"), with or without "-Instruct" and the like.
     """
+    for model, _ in _table():  # the name as the catalogue spells it: no plan waits for an index of all other spellings
+        if model.name == name:
+            return model
     index = _index()
     for spelling in (name, VARIANT.sub("", name.strip())):
         found = index.get(_key(spelling))

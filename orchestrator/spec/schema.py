@@ -62,6 +62,8 @@ def _tidy(definition: Schema, fields: dict[str, FieldInfo]) -> None:
 
 
 def _accepted(name: str, value: Schema) -> Schema:
+    for pattern, inner in value.pop("patternProperties", {}).items():  # beside which pydantic lets any key through
+        value |= {"additionalProperties": inner, "propertyNames": {"pattern": pattern}}
     kinds = [kind for kind in value.pop("anyOf", [value]) if kind != {"type": "null"}]
     rest = {key: item for key, item in value.items() if key not in {"title", "$ref"}}
     if "$ref" in kinds[0]:
@@ -70,5 +72,8 @@ def _accepted(name: str, value: Schema) -> Schema:
     elif value.get("type") == "array" and "minItems" not in value:
         kinds = [rest["items"], {"type": "array", "items": rest["items"]}]
         rest = {key: item for key, item in rest.items() if key not in {"items", "type"}}
+    elif value.get("type") == "object":
+        kinds = [{"type": "null"}, {key: item for key, item in rest.items() if key not in {"description", "examples"}}]
+        rest = {}
     single = {key: item for key, item in kinds[0].items() if key != "title"}
     return {**single, **rest} if len(kinds) == 1 else {**rest, "anyOf": kinds}

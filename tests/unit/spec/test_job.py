@@ -170,6 +170,7 @@ def test_relative_paths_start_at_the_job_files_folder(tmp_path: Path) -> None:
 
 def test_empty_sections_are_defaults() -> None:
     assert read(f"{TRAINING}limits:\ndata:\npolicies:\n") == read(TRAINING)
+    assert program("{command: x, env: , secrets: , checkpoint: }") == Program(command=("x",))
 
 
 @pytest.mark.parametrize(
