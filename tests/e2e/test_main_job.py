@@ -82,11 +82,15 @@ class Shell:
         """The same as JSON."""
         return json.loads(self.run(*words, "--json"))
 
+    def runs(self, name: str) -> list[Any]:
+        """The runs of jobs called `name`."""
+        return [run for run in self.read("status") if run["name"] == name]
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    home = tmp_path / "home"
-    home.mkdir()
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """One state folder and one control plane for all tests here: starting one takes seconds."""
+    home = tmp_path_factory.mktemp("shell")
     (home / "config.toml").write_text(SETTINGS)
     made = Shell(home)
     try:
@@ -110,7 +114,7 @@ def test_a_training_job_is_reclaimed_resumes_elsewhere_finishes_and_is_billed(sh
     watched = shell.run("apply", saved, "--watch")
     assert "recovering" in watched
 
-    (run,) = shell.read("status")
+    (run,) = shell.runs("folklore")
     first, second = run["attempts"]
     assert run["state"] == "succeeded"
     assert "takes the machines back" in first["cause"]
@@ -132,22 +136,24 @@ def test_a_training_job_is_reclaimed_resumes_elsewhere_finishes_and_is_billed(sh
     for line in bill["lines"]:
         assert line["usd"] == pytest.approx(line["usd_per_hour"] * line["billed_s"] / 3600, abs=1e-6)
 
-    shell.run("down")
-    assert "lease" not in shell.run("status").lower()
-
 
 def test_the_same_key_is_one_run_and_no_key_is_two(shell: Shell, tmp_path: Path) -> None:
-    job = JOB.replace('"1500"', '"20"')
-    (tmp_path / "job.yaml").write_text(job)
+    (tmp_path / "job.yaml").write_text(JOB.replace('"1500"', '"20"').replace("name: folklore", "name: twice"))
     ids = [shell.read("submit", str(tmp_path / "job.yaml"), "--key", "nightly")["run_id"] for _ in range(2)]
     assert ids[0] == ids[1]
     shell.run("submit", str(tmp_path / "job.yaml"), "--watch")
-    assert len(shell.read("status")) == 2
+    assert len(shell.runs("twice")) == 2
 
 
 def test_a_job_that_fails_gives_exit_code_6_and_its_machines_back(shell: Shell, tmp_path: Path) -> None:
-    (tmp_path / "job.yaml").write_text(JOB.replace('"1500"', '"no-number"'))
+    (tmp_path / "job.yaml").write_text(JOB.replace('"1500"', '"no-number"').replace("name: folklore", "name: wrong"))
     shell.run("submit", str(tmp_path / "job.yaml"), "--watch", code=6)
-    (run,) = shell.read("status")
+    (run,) = shell.runs("wrong")
     assert run["state"] == "failed"
     assert [attempt["state"] for attempt in run["attempts"]] == ["gone"]
+
+
+def test_down_leaves_no_control_plane_and_status_still_knows(shell: Shell) -> None:
+    shell.run("down")
+    assert not (shell.home / "control" / "connection.json").exists()
+    assert [run["state"] for run in shell.runs("folklore")] == ["succeeded"]
