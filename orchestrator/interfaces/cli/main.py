@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import importlib
 import os
 import sys
@@ -14,7 +15,7 @@ import typer
 
 from orchestrator.domain.errors import IsoflopError
 from orchestrator.interfaces.cli import errors
-from orchestrator.interfaces.cli.table import COMMANDS, Entry
+from orchestrator.interfaces.cli.table import COMMANDS, Entry, named
 
 PACKAGE = "orchestrator.interfaces.cli"
 ABOUT = """Describe a model and a goal: isoflop sizes the work, finds the GPUs, shows its arithmetic, runs and bills it.
@@ -23,14 +24,21 @@ Start with: isoflop init training -o job.yaml, then isoflop plan job.yaml"""
 Run = Callable[..., None]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line `argv` (default: the process's own) and return the exit code."""
-    args = list(sys.argv[1:] if argv is None else argv)
+def main() -> int:
+    """Run this process's command line and return its exit code."""
+    gc.disable()  # modules are made once and kept: to look for garbage among them takes a fifth of a short command
+    code = invoke(sys.argv[1:])
+    gc.freeze()  # nor is there anything to look for on the way out
+    return code
+
+
+def invoke(args: Sequence[str]) -> int:
+    """Run the command line `args` and return the exit code; every error has been reported."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that cannot show a sign gets another one, not a traceback
             stream.reconfigure(errors="replace")
     try:
-        build(args, os.environ)(args=args, prog_name="isoflop")
+        build(args, os.environ)(args=list(args), prog_name="isoflop")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt:
@@ -39,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build(args: Sequence[str], environ: Mapping[str, str]) -> typer.Typer:
-    """The application with the called sub-command in full and all others as a line of help."""
+    """The application with the sub-command that is called; without one, with every command as a line of help."""
     called = _called(args, environ)
     app = typer.Typer(
         name="isoflop",
@@ -50,11 +58,12 @@ def build(args: Sequence[str], environ: Mapping[str, str]) -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback()(_root)
+    known = named(called)
+    if known is not None:  # the others are no part of what is asked
+        _add(app, known, as_json="--json" in args)
+        return app
     for entry in COMMANDS:
-        if entry.name == called:
-            _add(app, entry, as_json="--json" in args)
-        else:
-            app.command(entry.name, short_help=entry.help)(_stub)
+        app.command(entry.name, short_help=entry.help)(_stub)
     return app
 
 
@@ -79,10 +88,11 @@ def _stub() -> None:
 
 
 def _called(args: Sequence[str], environ: Mapping[str, str]) -> str:
-    """The first word that is no option, as the root has no options with values; a shell completes by environment."""
+    """The first word, unless it is an option of the root; a shell that completes tells the words by environment."""
     words = environ.get("_TYPER_COMPLETE_ARGS", environ.get("COMP_WORDS", "")).split()[1:]
     completing = "_ISOFLOP_COMPLETE" in environ
-    return next((word for word in (words if completing else args) if not word.startswith("-")), "")
+    first = next(iter(words if completing else args), "")
+    return "" if first.startswith("-") else first
 
 
 def _add(app: typer.Typer, entry: Entry, *, as_json: bool) -> None:
@@ -101,6 +111,9 @@ def _guarded(run: Run, *, as_json: bool) -> Run:
 
     @functools.wraps(run)
     def call(*args: object, **options: object) -> None:
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()  # a command that follows a run may go on for days
         try:
             run(*args, **options)
         except IsoflopError as error:

@@ -13,7 +13,7 @@ from orchestrator.interfaces.cli import files, session
 from orchestrator.interfaces.views.choose import choose
 from orchestrator.interfaces.views.plan_view import TOP, PlanReport
 from orchestrator.planning.plan import PlanOptions
-from orchestrator.spec import documents, job, quantity
+from orchestrator.spec import documents, quantity
 
 
 def run(
@@ -48,7 +48,7 @@ def run(
     app = session.open_app()
     oldest_s = session.read_option("--max-price-age", max_price_age, quantity.duration_s)
     oldest_s = app.settings.max_price_age_s if oldest_s is None else oldest_s
-    workload = job.load(job_file)
+    workload = session.load_job(job_file)
     market = session.look(app, saved=snapshot, live=not offline)
     options = PlanOptions(keep=max(top, 20), buyable_only=buyable, max_price_age_s=oldest_s)
     plan = app.plan(workload, market, options)

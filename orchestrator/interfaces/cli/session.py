@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator import config
@@ -11,14 +12,36 @@ from orchestrator.app import App
 from orchestrator.domain.errors import UserError
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.workload import Workload
 from orchestrator.interfaces.cli import files
 from orchestrator.interfaces.views.choose import waiting
-from orchestrator.spec import documents, quantity
+from orchestrator.spec import documents, job, quantity
 
 
 def open_app() -> App:
     """The application of this user's settings. Raises: ConfigError."""
     return App(config.load(os.environ))
+
+
+def load_job(path: Path) -> Workload:
+    """The workload of a job file. Raises: SpecError with every problem of the file."""
+    with _without_plugins():
+        return job.load(path)
+
+
+@contextmanager
+def _without_plugins() -> Iterator[None]:
+    """Pydantic looks for plug-ins in every installed package before it builds its first validator; we use none."""
+    name = "PYDANTIC_DISABLE_PLUGINS"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def look(app: App, *, saved: Path | None, live: bool) -> Snapshot:

@@ -18,7 +18,7 @@ from orchestrator.interfaces.cli import session
 from orchestrator.interfaces.views.choose import choose
 from orchestrator.interfaces.views.size_view import Prices, Quote, SizeReport
 from orchestrator.sizing.size import size
-from orchestrator.spec import job, models, quantity
+from orchestrator.spec import models, quantity
 
 
 def run(
@@ -41,7 +41,8 @@ def run(
         str | None, typer.Option("--accelerator", metavar="NAMES", help="Only these, such as H100-SXM,A100-80GB.")
     ] = None,
     usd_per_gpu_hour: Annotated[
-        str | None, typer.Option("--usd-per-gpu-hour", metavar="PRICE", help="Price instead of the market's.")
+        list[str] | None,
+        typer.Option("--usd-per-gpu-hour", metavar="PRICE", help="Price instead of the market's; twice for a range."),
     ] = None,
     inference_tokens: Annotated[
         str, typer.Option("--inference-tokens", metavar="N", help="Length of the one inference shown.")
@@ -55,7 +56,8 @@ def run(
     app = session.open_app()
     share = session.read_option("--mfu", mfu, quantity.ratio)
     amount = session.read_option("--tokens", tokens, quantity.count)
-    price = session.read_option("--usd-per-gpu-hour", usd_per_gpu_hour, quantity.money_usd)
+    stated = [session.read_option("--usd-per-gpu-hour", each, quantity.money_usd) for each in usd_per_gpu_hour or ()]
+    given = [price for price in stated if price is not None]
     length = session.read_option("--inference-tokens", inference_tokens, quantity.count) or 1024.0
     subject, workload = _asked(job_file, model, amount, precision, share)
     devices = _chosen(app.accelerators(), accelerator)
@@ -65,7 +67,7 @@ def run(
         precision=workload.precision if workload is not None else precision,
         sizings=size(workload, devices) if workload is not None else {},
         accelerators=devices,
-        prices=_given(devices, price) if price is not None else quotes(app.market()),
+        prices=_given(devices, given) if given else quotes(app.market()),
         inference_tokens=length,
         now=app.clock.now(),
     )
@@ -80,7 +82,7 @@ def _asked(
     if job_file is not None:
         if tokens is not None or mfu is not None:
             raise UserError("--tokens and --mfu belong to --model: a job file says its own")
-        workload = job.load(job_file)
+        workload = session.load_job(job_file)
         return workload.model, workload
     found = _model(name or "")
     if not tokens:
@@ -120,9 +122,9 @@ def _chosen(known: tuple[Accelerator, ...], names: str | None) -> tuple[Accelera
     return tuple(dict.fromkeys(chosen))
 
 
-def _given(devices: Sequence[Accelerator], usd: float) -> dict[str, Prices]:
-    quote = Quote(usd_per_gpu_hour=usd, offer="--usd-per-gpu-hour", source="given")
-    return {device.name: Prices(low=quote, high=quote) for device in devices}
+def _given(devices: Sequence[Accelerator], usd: Sequence[float]) -> dict[str, Prices]:
+    low, high = (Quote(usd_per_gpu_hour=end, offer="as given", source="") for end in (min(usd), max(usd)))
+    return {device.name: Prices(low=low, high=high) for device in devices}
 
 
 def quotes(book: OfferBook) -> dict[str, Prices]:

@@ -10,7 +10,6 @@ import typer
 from orchestrator.domain.errors import UserError
 from orchestrator.interfaces.cli import control, session
 from orchestrator.interfaces.views.choose import choose
-from orchestrator.spec import job
 
 
 def run(
@@ -30,7 +29,7 @@ def run(
     be bought for it.
     """
     app = session.open_app()
-    workload = job.load(job_file)
+    workload = session.load_job(job_file)
     if workload.program is None:
         raise UserError(
             f"{job_file}: the job says nothing to run: it can be planned, not submitted (add `run: command:`)"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A command: its module is `orchestrator.interfaces.cli.<name>`, `help` the first line of its docstring.
 
     The module has a function `run`, or, where `group` is set, a typer application `app` with sub-commands.

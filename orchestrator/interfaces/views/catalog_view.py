@@ -9,8 +9,6 @@ from orchestrator.catalog.importer import ImportReport
 from orchestrator.interfaces.views import format as fmt
 from orchestrator.interfaces.views.page import Block, Line, Page, Table, Title, good, left, line, right, strong, warn
 
-SHOWN = 20  # faults listed one by one; --json has them all
-
 
 @dataclass(frozen=True, slots=True)
 class ImportedReport:
@@ -34,9 +32,12 @@ class ImportedReport:
         if done.unknown_gpus:
             blocks.append(line(warn("unknown devices, refused by plans: "), ", ".join(done.unknown_gpus), indent=2))
         if done.bad:
-            rows = tuple((f"{done.file}:{bad.line}", bad.column, bad.message) for bad in done.bad[:SHOWN])
-            title = f"Skipped rows ({fmt.count(len(rows))} of {fmt.plural(len(done.bad), 'fault')})"
-            blocks += [Line(), Title(title), Table((left("where"), left("column"), left("fault")), rows)]
+            rows = tuple(
+                (fmt.count(count), f"{done.file}:{first}", column, message)
+                for column, message, count, first in done.faults()
+            )
+            columns = (right("faults"), left("the first at"), left("column"), left("fault"))
+            blocks += [Line(), Title("Bad rows by kind (--json lists every one)"), Table(columns, rows)]
         return tuple(blocks)
 
     def document(self) -> object:

@@ -16,11 +16,13 @@ CENT = 0.01
 
 
 def usd(amount: float) -> str:
-    """`$1,234.56`; below a cent to two digits (`$0.00021`), so that a price never reads as free."""
+    """`$1,234.56`; below a cent to two digits (`$0.0021`, `$8.8e-07`), so that a price never reads as free."""
     if not isfinite(amount):
         return _odd(amount)
     sign = "-" if amount < 0 else ""
     size = abs(amount)
+    if 0 < size < CENT / 100:
+        return f"{sign}${size:.1e}"
     if 0 < size < CENT:
         return f"{sign}${size:.{1 - floor(log10(size))}f}"
     return f"{sign}${size:,.2f}"
@@ -82,7 +84,7 @@ SCALES: tuple[tuple[float, Callable[[float], str]], ...] = (
     (0.9995, lambda size: f"{_significant(size * 1e3, 3)} ms"),
     (9.995, lambda size: f"{_significant(size, 3)} s"),
     (99.5, lambda size: f"{size:.0f} s"),
-    (99.5 * MINUTE, lambda size: f"{size / MINUTE:.0f} min"),
+    (99.5 * MINUTE, lambda size: f"{_significant(size / MINUTE, 2)} min"),
     (47.95 * HOUR, lambda size: f"{_significant(size / HOUR, 3)} h"),
     (2 * YEAR, _days),
 )

@@ -27,7 +27,6 @@ from orchestrator.interfaces.views.page import (
     strong,
     warn,
 )
-from orchestrator.planning.explain import difference
 
 TOP = 5  # placements shown unless asked for more
 
@@ -102,7 +101,7 @@ class PlanReport:
             seconds = (self.plan.made_at - part.offer.observed_at).total_seconds()
             old = old or seconds > self.max_price_age_s
             age = fmt.age(part.offer.observed_at, self.plan.made_at)
-            texts.append(f"{fmt.usd_per_hour(part.offer.usd_per_hour)} a node, {_aged(age)} ({part.offer.source})")
+            texts.append(f"{fmt.usd(part.offer.usd_per_hour)} per node-hour, {_aged(age)} ({part.offer.source})")
         said = "; ".join(texts)
         return warn(f"{said}, OLD: older than {fmt.duration(self.max_price_age_s)}") if old else said
 
@@ -161,8 +160,6 @@ class PlanReport:
         blocks += [line(dim("note: "), note) for note in plan.notes]
         if plan.bound is not None and plan.best is not None:
             blocks.append(line(dim("bound: "), _bound(plan)))
-        if plan.best is not None and not any(placement.buyable for placement in plan.ranked):
-            blocks.append(line(warn("note: "), NOT_BUYABLE))
         if plan.workload.program is None:
             blocks.append(line(warn("note: "), NO_PROGRAM))
         return [*blocks, Line()] if blocks else []
@@ -173,25 +170,27 @@ class PlanReport:
         return [line("To run it:"), line(code(self.command), indent=2)]
 
 
-NOT_BUYABLE = (
-    "none of these placements can be bought from here: no adapter with credentials stands behind their prices "
-    "(`isoflop plan --buyable` plans among what can be bought)"
-)
 NO_PROGRAM = "the job has no command: it can be planned, not run, until the job file says what to run"
 
 
 def _apart(best: Placement, other: Placement) -> str:
-    """What `other` costs more than `best`, term by term."""
-    more = other.objective_usd - best.objective_usd
-    parts = difference(best, other)
-    if not parts:
+    """What `other` costs more than `best`, term by term: `it costs $12.00 more with all terms (compute +$14.00)`."""
+    ours = {(term.by, term.name): term.usd for term in best.terms}
+    theirs = {(term.by, term.name): term.usd for term in other.terms}
+    names = sorted({*ours, *theirs}, key=lambda name: -abs(theirs.get(name, 0.0) - ours.get(name, 0.0)))
+    texts, total = fmt.sum_of([theirs.get(name, 0.0) - ours.get(name, 0.0) for name in names])
+    said = [
+        f"{name} {text if text.startswith('-') else f'+{text}'}"
+        for (_, name), text in zip(names, texts, strict=True)
+        if any(digit in "123456789" for digit in text)
+    ]
+    if not said:
         return "it costs the same in every term; the order between them is risk, what can be bought, and name"
-    said = ", ".join(f"{part.name} {'+' if part.usd > 0 else ''}{fmt.usd(part.usd)}" for part in parts)
     pace = ""
     if isinstance(best.sizing.effort, FiniteWork) and other.hours.p50 != best.hours.p50:
         later = other.hours.p50 - best.hours.p50
         pace = f"; it ends {fmt.hours(abs(later))} {'later' if later > 0 else 'sooner'}"
-    return f"it costs {fmt.usd(more)} more with all terms ({said}){pace}"
+    return f"it costs {total} more with all terms ({', '.join(said)}){pace}"
 
 
 def _devices(placement: Placement) -> str:
@@ -237,8 +236,10 @@ def _margins(plan: Plan, placement: Placement) -> list[tuple[str, Text]]:
 
 
 def _margin(limit: float, p50: float, p90: float, show: fmt.Show) -> Text:
-    text = f"{show(limit)}: leaves {show(limit - p50)} at the median, {show(limit - p90)} at the 90th percentile"
-    return text if p90 <= limit else warn(f"{text}: the bad case breaks it")
+    middle = f"{show(limit)}: leaves {show(limit - p50)} at the median"
+    if p90 <= limit:
+        return f"{middle}, {show(limit - p90)} at the 90th percentile"
+    return warn(f"{middle}; at the 90th percentile it is {show(p90 - limit)} short")
 
 
 def _time(placement: Placement) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
@@ -23,6 +23,7 @@ from orchestrator.interfaces.views.page import (
     Title,
     dim,
     left,
+    line,
     right,
     strong,
     warn,
@@ -140,7 +141,7 @@ class SizeReport:
         never = [str(precision) for precision in shown if self._weights_gb(precision) > room]
         if not never:
             return said
-        words = f"no single device here holds them in {' or '.join(never)}"
+        words = f"no single device here holds them in {', '.join(never)}"
         return f"{said}; {words} (the largest, {largest.name}, has {fmt.gib(largest.memory_gib)})"
 
     def _fitting(self) -> list[tuple[Accelerator, Sizing]]:
@@ -162,6 +163,7 @@ class SizeReport:
         rows = tuple(self._service_row(d, s) if service else self._finite_row(d, s) for d, s in fitting)
         columns = SERVICE_COLUMNS if service else FINITE_COLUMNS
         blocks: list[Block] = [Title("On each accelerator, cheapest first"), Table(columns, rows), Line()]
+        blocks += [Title("Where the utilisation comes from"), Facts(_origins(fitting)), Line()]
         if len(self.accelerators) <= DETAILED:
             for _, sizing in fitting:
                 blocks += _detail(sizing)
@@ -175,7 +177,7 @@ class SizeReport:
             strong(device.name),
             fmt.count(sizing.min_gpus),
             _memory(sizing),
-            f"{fmt.percent(sizing.mfu.value)} ({sizing.mfu.origin})",
+            fmt.percent(sizing.mfu.value),
             fmt.band(effort.gpu_hours, fmt.gpu_hours),
             fmt.hours(effort.gpu_hours.p50 / sizing.min_gpus),
             fmt.energy(effort.energy_kwh.p50),
@@ -242,38 +244,46 @@ class SizeReport:
         }
 
     def _inference(self) -> list[Block]:
-        rows = tuple(self._inference_row(device) for device in self.accelerators if device.peak(self.precision))
-        if not rows:
+        able = [device for device in self.accelerators if device.peak(self.precision)]
+        shown = able if len(able) <= DETAILED else [device for device in able if device.name in self.prices]
+        if not shown:
             return []
+        rows = tuple(self._inference_row(device) for device in sorted(shown, key=self._floor_usd))
         columns = (
             left("accelerator"),
             right("GPUs for the weights"),
             right("dense peak"),
             right("device time"),
             right("per 1,000 tokens"),
-            left("between"),
+            right("per 1M tokens"),
+            left("at"),
         )
         tokens = fmt.count(self.inference_tokens)
-        title = f"One inference of {tokens} tokens in {self.precision} at 100 % of the peak: the floor, not an estimate"
-        return [Title(title), Table(columns, rows)]
+        title = f"One inference of {tokens} tokens in {self.precision} at 100 % of the peak: a floor, not an estimate"
+        blocks: list[Block] = [Title(title), Table(columns, rows)]
+        if len(shown) < len(able):
+            left_out = fmt.plural(len(able) - len(shown), "accelerator")
+            blocks.append(line(dim(f"{left_out} without a price left out: --accelerator NAME shows them"), indent=2))
+        return blocks
+
+    def _floor_usd(self, device: Accelerator) -> tuple[float, str]:
+        usd = self._one_inference(device)["usd_per_1000_tokens_low"]
+        return (float("inf") if usd is None else usd, device.name)
 
     def _inference_row(self, device: Accelerator) -> tuple[Text, ...]:
         one = self._one_inference(device)
         prices = self.prices.get(device.name)
         low, high = one["usd_per_1000_tokens_low"], one["usd_per_1000_tokens_high"]
-        if prices is None or low is None or high is None:
-            cost, between = "unknown", "no price"
-        else:
-            ends = (fmt.usd(prices.low.usd_per_gpu_hour), fmt.usd(prices.high.usd_per_gpu_hour))
-            cost = f"{fmt.usd(low)} to {fmt.usd(high)}" if low != high else fmt.usd(low)
-            between = f"{ends[0]} and {ends[1]} a GPU-hour" if ends[0] != ends[1] else f"{ends[0]} a GPU-hour"
+        costs = [fmt.UNKNOWN, fmt.UNKNOWN, "no price"]
+        if prices is not None and low is not None and high is not None:
+            ends = _ends(prices.low.usd_per_gpu_hour, prices.high.usd_per_gpu_hour)
+            costs = [_ends(low, high), _ends(low * 1e3, high * 1e3), f"{ends} a GPU-hour"]
         return (
             device.name,
             fmt.count(one["gpus_for_weights"] or 0),
             f"{one['peak_tflops']:,.4g} TFLOP/s",
             fmt.duration(one["seconds_at_peak"] or 0.0),
-            cost,
-            between,
+            *costs,
         )
 
 
@@ -281,7 +291,7 @@ FINITE_COLUMNS = (
     left("accelerator"),
     right("GPUs at least"),
     left("memory per GPU"),
-    left("MFU"),
+    right("MFU"),
     left("work"),
     right("time on those"),
     right("energy"),
@@ -313,8 +323,21 @@ def _cost(sizing: Sizing | None, prices: Prices | None) -> dict[str, float] | No
     return {"p10": hours.p10 * price, "p50": hours.p50 * price, "p90": hours.p90 * price}
 
 
+def _ends(low: float, high: float) -> str:
+    return fmt.usd(low) if low == high else f"{fmt.usd(low)} to {fmt.usd(high)}"
+
+
 def _memory(sizing: Sizing) -> str:
     return f"{fmt.gib(sizing.memory_per_gpu_gib)} of {fmt.gib(sizing.capacity_per_gpu_gib)}"
+
+
+def _origins(fitting: Sequence[tuple[Accelerator, Sizing]]) -> tuple[tuple[str, Text], ...]:
+    """Every MFU with its origin and the devices it is for."""
+    devices: dict[tuple[float, str], list[str]] = {}
+    for device, sizing in fitting:
+        devices.setdefault((sizing.mfu.value, sizing.mfu.origin), []).append(device.name)
+    ordered = sorted(devices.items(), key=lambda item: (-item[0][0], item[0][1]))
+    return tuple((f"{fmt.percent(value)}", f"{origin} ({', '.join(names)})") for (value, origin), names in ordered)
 
 
 def _detail(sizing: Sizing) -> list[Block]:
