@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import os
-import tomllib
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +57,7 @@ class Settings:
         path = self.home / "owner"
         try:
             if not path.exists():
-                _write_once(path, f"isoflop-{uuid.uuid4().hex[:12]}\n")
+                _write_once(path, f"isoflop-{os.urandom(6).hex()}\n")
             owner = path.read_text().strip()
         except OSError as error:
             raise ConfigError(f"the state folder {self.home} cannot be used: {error.strerror or error}") from error
@@ -119,10 +118,12 @@ def parse(document: Table, *, home: Path, file: str) -> Settings:
 
 
 def _read(path: Path) -> Table:
+    tomllib = importlib.import_module("tomllib")  # most have no configuration file, and it takes its time to load
     try:
         with path.open("rb") as stream:
-            return tomllib.load(stream)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            document: Table = tomllib.load(stream)
+        return document
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
@@ -175,7 +176,7 @@ def _port(table: Table, where: str) -> int:
 
 def _write_once(path: Path, text: str) -> None:
     """Make `path` with `text` unless somebody else makes it first: both then read the same."""
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     draft.write_text(text)
     try:
         os.link(draft, path)
