@@ -88,12 +88,18 @@ class Draft:
         settled = attempt.held_at + timedelta(seconds=self.rules.listing_lag_s)
         return "the provider no longer lists the lease" if known or listing.asked_at >= settled else ""
 
-    def over_budget(self, reserve_s: float) -> bool:
-        """True where holding on for `reserve_s` more would reach the budget."""
+    def over_budget(self, hold_s: float) -> bool:
+        """True where holding on for `hold_s` more, and then giving back, would reach the budget."""
         budget = self.run.workload.limits.budget_usd
         if budget is None:
             return False
-        return spent_usd(self.run, self.now + timedelta(seconds=reserve_s)) >= budget > 0
+        until = self.now + timedelta(seconds=hold_s + self.leave_s)
+        return spent_usd(self.run, until) >= budget > 0
+
+    @property
+    def leave_s(self) -> float:
+        """How long it takes to notice something and to give a lease back."""
+        return self.rules.notice_s + self.rules.release_s
 
     @property
     def grace_s(self) -> float:

@@ -55,6 +55,7 @@ class Rules:
     """How patient the lifecycle is."""
 
     notice_s: float = 1.0  # how long the controller may take to notice something: two ticks
+    release_s: float = 4.0  # from a job's end to its lease's, where the provider is prompt: kept back from the budget
     listing_lag_s: float = 60.0  # a new lease is in its provider's listing within this: the Provider contract
     calls: int = 5  # calls with one token before its purchase or launch is settled otherwise
     release_poll_s: float = 1.0  # between a release and the question whether it is done

@@ -15,7 +15,7 @@ from orchestrator.lifecycle.actions import Action, Launch, MakePlan
 from orchestrator.lifecycle.choice import NoMore, Pick, buy, choose
 from orchestrator.lifecycle.draft import Draft, held
 from orchestrator.lifecycle.observed import DEFAULT_RULES, Observed, Rules
-from orchestrator.lifecycle.winddown import ask_to_stop, settle_by_buying, stop_deadline, wind_down
+from orchestrator.lifecycle.winddown import ask_to_stop, out_of_patience, settle_by_buying, wind_down
 
 MOST_STEPS = 20  # in one tick; a run walks at most through each of its states
 
@@ -135,7 +135,7 @@ def _starting(draft: Draft) -> None:
     lost = draft.lost(attempt)
     if draft.run.cancel_asked_at is not None:
         draft.end(RunState.CANCELLED, CANCELLED)
-    elif draft.over_budget(draft.rules.notice_s):
+    elif draft.over_budget(0.0):
         draft.end(RunState.FAILED, OVER_BUDGET)
     elif lost:
         draft.move(RunState.RECOVERING, lost)
@@ -177,7 +177,7 @@ def _running(draft: Draft) -> None:
         _ended(draft, attempt)
     elif draft.run.cancel_asked_at is not None:
         _stop(draft, attempt, CANCELLED)
-    elif draft.over_budget(draft.grace_s + draft.rules.notice_s):
+    elif draft.over_budget(draft.grace_s):
         _stop(draft, attempt, OVER_BUDGET)
     elif lost:
         draft.move(RunState.RECOVERING, lost)
@@ -207,11 +207,10 @@ def _stop(draft: Draft, attempt: Attempt, cause: str) -> None:
 
 def _stopping(draft: Draft) -> None:
     attempt, cancelled = draft.run.attempts[-1], draft.run.cancel_asked_at is not None
-    over_budget = draft.over_budget(draft.grace_s + draft.rules.notice_s)
-    patience = stop_deadline(draft, attempt) + timedelta(seconds=draft.rules.stop_patience_s)
+    over_budget = draft.over_budget(draft.grace_s)
     if attempt.job_ended and _finished(attempt, wanted=not (cancelled or over_budget)):
         draft.end(RunState.SUCCEEDED, "the job finished while it was being stopped")
-    elif not (attempt.job_ended or draft.lost(attempt) or draft.now > patience):
+    elif not (attempt.job_ended or draft.lost(attempt) or out_of_patience(draft, attempt)):
         ask_to_stop(draft, attempt, attempt.cause)
     elif cancelled:
         draft.end(RunState.CANCELLED, CANCELLED)

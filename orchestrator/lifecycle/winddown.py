@@ -73,6 +73,19 @@ def ask_to_stop(draft: Draft, attempt: Attempt, cause: str) -> None:
         draft.act(Stop(run_id=draft.run.id, token=attempt.token, handle=attempt.handle, grace_s=grace_s))
 
 
+def out_of_patience(draft: Draft, attempt: Attempt) -> bool:
+    """True where the job should long have ended, or nobody can be reached who would end it.
+
+    The time counts from the moment at which the request was delivered, never from the one at which it was meant to be:
+    a controller that was away in between has not asked yet.
+    """
+    ends = draft.observed.stops.get(attempt.token)
+    if ends is not None:
+        return draft.now > ends + timedelta(seconds=draft.rules.stop_patience_s)
+    tries = draft.tries(attempt.token)
+    return tries is not None and tries.calls >= draft.rules.calls
+
+
 def stop_deadline(draft: Draft, attempt: Attempt) -> datetime:
     """When a job that was asked to stop is made to: at once where its lease is lost."""
     asked = attempt.stop_asked_at or draft.now
@@ -113,8 +126,7 @@ def _job_over(draft: Draft, attempt: Attempt) -> bool:
         return _find(draft, attempt)
     cause = draft.lost(attempt) or draft.run.detail
     ask_to_stop(draft, attempt, cause)
-    patience = stop_deadline(draft, attempt) + timedelta(seconds=draft.rules.stop_patience_s)
-    if draft.now <= patience or draft.busy(attempt.token):
+    if draft.busy(attempt.token) or not out_of_patience(draft, attempt):
         return False
     _over(draft, attempt, "it was not seen to end: the machines are released under it")
     return True

@@ -7,7 +7,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -72,7 +72,7 @@ class Polled:
 
 
 Outcome: TypeAlias = Result | Looked | Polled
-Stamped: TypeAlias = tuple[int, Outcome]  # with the fencing token it was begun under
+Stamped: TypeAlias = tuple[int, Outcome | None]  # with the fencing token it was begun under; None: not done
 
 
 @dataclass(slots=True)
@@ -118,6 +118,7 @@ class Controller:
         self._owner = owner
         self._holder = holder
         self._settings = settings
+        self._rules = replace(settings.rules, notice_s=max(settings.rules.notice_s, 2 * settings.tick_s))
         self._calls: Calls[Stamped] = calls if calls is not None else ThreadCalls()
         self._applier = Applier(
             gateway=gateway,
@@ -187,7 +188,7 @@ class Controller:
         # shows has its intent among them.
         stamped = self._calls.collect()
         self._catch_up()
-        results, jobs = self._take([outcome for term, outcome in stamped if term == fence])
+        results, jobs = self._take([outcome for term, outcome in stamped if term == fence and outcome is not None])
         for run in list(self._memory.runs.values()):
             if not run.state.final:
                 self._decide(fence, run, tuple(results[run.id]), jobs)
@@ -222,7 +223,7 @@ class Controller:
 
     def _remember(self, result: Result, now: datetime) -> None:
         memory, key = self._memory, result.action.key
-        tries = remember(memory.tries.pop(key, None), result, now, self._settings.rules)
+        tries = remember(memory.tries.pop(key, None), result, now, self._rules)
         if tries is not None:
             memory.tries[key] = tries
         if isinstance(result, Stopped):
@@ -242,7 +243,7 @@ class Controller:
             seen=frozenset(memory.seen),
             stops=memory.stops,
         )
-        decision = reconcile(run, observed, self._clock.now(), self._settings.rules)
+        decision = reconcile(run, observed, self._clock.now(), self._rules)
         if decision.events:
             self._store.append(decision.events, fence=fence)
         for action in decision.actions:
@@ -250,9 +251,13 @@ class Controller:
 
     def _begin(self, fence: int, lane: str, key: str, work: Callable[[], Outcome]) -> None:
         """Have `work` done, unless the leader lease may have run out since the tick began: then nobody must act."""
-        if self._clock.now() >= self._leads_until:
+        if self._lapsed():
             raise Fenced("the leader lease ran out during a tick")
-        self._calls.start(lane, key, lambda: (fence, work()))
+        self._calls.start(lane, key, lambda: (fence, None if self._lapsed() else work()))
+
+    def _lapsed(self) -> bool:
+        """Asked again right before the act: the process may have been stopped for an hour in between."""
+        return self._clock.now() >= self._leads_until
 
     def _record_orphans(self, fence: int, results: list[Result]) -> None:
         memory = self._memory

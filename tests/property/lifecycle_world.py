@@ -35,6 +35,7 @@ from orchestrator.testing.memory_store import MemoryStore
 
 OWNER, OTHER = "ours", "theirs"
 LISTED_WITHIN_S = 60.0
+KILLED = -9
 
 
 class Crash(BaseException):
@@ -74,6 +75,7 @@ class FakeMarket:
         self.name = name
         self.books: list[Held] = []
         self.misdeeds: list[str] = []
+        self.release_s = (0.0, 1.0, 15.0)
         self._clock = clock
         self._dice = dice
 
@@ -138,7 +140,7 @@ class FakeMarket:
         if held.lease.owner != OWNER:
             self.misdeeds.append(f"released {lease_id} of {held.lease.owner}")
         if held.release_at is None:
-            held.release_at = self._clock.now() + timedelta(seconds=self._dice.random.choice((0.0, 1.0, 15.0)))
+            held.release_at = self._clock.now() + timedelta(seconds=self._dice.random.choice(self.release_s))
         if self._dice.fault(0.1):
             raise TransientError(self.name, "the answer was lost")
 
@@ -180,7 +182,7 @@ class FakeJob:
     started_at: datetime
     needs_s: float
     code: int  # at its own end
-    stubborn: bool
+    manners: int  # what it exits with when it is asked to stop: 143, 0, or -9 where it does not listen
     stop_at: datetime | None = None  # made to end then
     asked_at: datetime | None = None
 
@@ -216,25 +218,25 @@ class FakeLauncher:
             needs_s = 0.0 if quiet else self._work_s(job.run_id) - self.done_s.get(job.run_id, 0.0)
             code = 0 if quiet or not self._fails(job.run_id) else 3
             self.jobs[job.token] = FakeJob(
-                job.run_id, self._clock.now(), max(0.0, needs_s), code, self._dice.random.random() < 0.2
+                job.run_id, self._clock.now(), max(0.0, needs_s), code, self._dice.random.choice((143, 143, 0, -9))
             )
         if self._dice.fault(0.08):
             raise TransientError(lease.provider, "the answer was lost")
         return Handle(launcher=self.name, lease_id=lease.id, id=job.token, started_at=self.jobs[job.token].started_at)
 
+    def _end(self, job: FakeJob) -> tuple[datetime, int]:
+        """When it ends, as things are, and with which code."""
+        own_end = job.started_at + timedelta(seconds=job.needs_s)
+        forced = job.stop_at if job.manners == KILLED else job.asked_at
+        return (own_end, job.code) if forced is None or own_end <= forced else (forced, job.manners)
+
     def _code(self, job: FakeJob) -> int | None:
-        now, own_end = self._clock.now(), job.started_at + timedelta(seconds=job.needs_s)
-        forced = job.stop_at if job.stubborn else job.asked_at
-        end = min(own_end, forced) if forced is not None else own_end
-        if now < end:
+        end, code = self._end(job)
+        if self._clock.now() < end:
             return None
-        ran_s = (end - job.started_at) / timedelta(seconds=1)
-        if end == own_end:
-            self._save(job, ran_s)
-            return job.code
-        if not job.stubborn:
-            self._save(job, ran_s)
-        return -9 if job.stubborn else 143
+        if code != KILLED:
+            self._save(job, (end - job.started_at) / timedelta(seconds=1))
+        return code
 
     def _save(self, job: FakeJob, ran_s: float) -> None:
         total = self._work_s(job.run_id) - job.needs_s + ran_s
@@ -247,8 +249,9 @@ class FakeLauncher:
         if job is None:
             return JobStatus(state=JobState.LOST)
         code = self._code(job)
-        ran_s = (self._clock.now() - job.started_at) / timedelta(seconds=1)
-        progress = Progress(done=min(1.0, ran_s / job.needs_s)) if job.needs_s and code != 0 else None
+        ran_s = (min(self._clock.now(), self._end(job)[0]) - job.started_at) / timedelta(seconds=1)
+        whole_s = self._work_s(job.run_id)
+        progress = Progress(done=min(1.0, (whole_s - job.needs_s + ran_s) / whole_s)) if job.needs_s else None
         if code is not None:
             return JobStatus(state=JobState.EXITED, exit_code=code, progress=progress)
         return JobStatus(state=JobState.RUNNING, progress=progress)
