@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
@@ -21,16 +22,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.domain.accelerator import Accelerator
 from orchestrator.domain.contracts import DescribesAccelerators, Provider
 from orchestrator.domain.errors import AuthError, ConfigError, IsoflopError, MissingCredentials, TransientError
-from orchestrator.domain.lease import Boot, Lease
-from orchestrator.domain.offer import Offer
 from orchestrator.domain.offerbook import OfferBook
-from orchestrator.runtime.gateway import Acquire, Answer, Look, Release, Request, Sighting, perform
+from orchestrator.runtime.gateway import Answer, Request, perform
+from orchestrator.runtime.log import log_to
 
 LOG = logging.getLogger(__name__)
 OBJECT_STORE_BYTES = 80 * 2**20  # messages are small: Ray's default is a third of the machine's memory
 CALLS_AT_ONCE = 8  # per provider
 START_S = 60.0
 CRASH_PAUSE_S = 2.0  # before a crashed controller makes way for its successor: no hot loop
+CHANGED_BY_RAY = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 Value = TypeVar("Value")
 Actor: TypeAlias = "ActorHandle[Any]"
@@ -77,6 +78,7 @@ class Parts:
     """
 
     log: Path
+    environment: Mapping[str, str | None]  # what Ray changes for its workers, as it was
     providers: Mapping[str, Callable[[], Provider]]
     controller: Callable[[RayGateway], Controlling]
 
@@ -161,53 +163,30 @@ class RayGateway:
             ray.kill(actor, no_restart=False)
 
 
-class RemoteProvider:
-    """A provider behind its actor, for those who want a Provider: the planner's look at the market."""
-
-    def __init__(self, name: str, gateway: RayGateway, *, timeout_s: float) -> None:
-        self.name = name
-        self._gateway = gateway
-        self._timeout_s = timeout_s
-
-    def offers(self) -> OfferBook:
-        """See Provider."""
-        return cast(OfferBook, self._gateway.ask(self.name, "offers", timeout_s=self._timeout_s))
-
-    def accelerators(self) -> Sequence[Accelerator]:
-        """See DescribesAccelerators; empty where the provider describes none."""
-        found = self._gateway.ask(self.name, "accelerators", timeout_s=self._timeout_s)
-        return cast(Sequence[Accelerator], found)
-
-    def acquire(self, offer: Offer, nodes: int, *, token: str, boot: Boot) -> Lease:
-        """See Provider."""
-        request = Acquire(offer=offer, nodes=nodes, token=token, boot=boot)
-        return cast(Lease, self._gateway.call(self.name, request, timeout_s=self._timeout_s))
-
-    def release(self, lease_id: str) -> None:
-        """See Provider."""
-        self._gateway.call(self.name, Release(lease_id=lease_id), timeout_s=self._timeout_s)
-
-    def leases(self) -> Sequence[Lease]:
-        """See Provider."""
-        return cast(Sighting, self._gateway.call(self.name, Look(), timeout_s=self._timeout_s)).leases
-
-
 class ControllerActor:
     """Runs the controller in a thread. Holds no truth: a successor starts from the store."""
 
-    def __init__(self, make: Callable[[RayGateway], Controlling], actors: Mapping[str, Actor], log: Path) -> None:
+    def __init__(
+        self,
+        make: Callable[[RayGateway], Controlling],
+        actors: Mapping[str, Actor],
+        log: Path,
+        environment: Mapping[str, str | None],
+    ) -> None:
         log_to(log)
         self._make = make
         self._gateway = RayGateway(actors)
         self._stop = threading.Event()
-        self._tried = threading.Event()
         self._error: IsoflopError | None = None
+        # Here and not in the thread: launchers look at the environment, and Ray changes it around every later call.
+        _restore(environment)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray blocks it, and jobs inherit the mask
+        self._controller = self._made()
         self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
         self._thread.start()
 
     def begun(self) -> Outcome[ControllerStatus]:
-        """Wait until the controller was made, or could not be for a reason that the user can mend."""
-        self._tried.wait()
+        """Whether the controller was made, or could not be for a reason that the user can mend."""
         return Ok(self.status()) if self._error is None else Err(self._error)
 
     def status(self) -> ControllerStatus:
@@ -222,10 +201,10 @@ class ControllerActor:
 
     def _run(self) -> None:
         try:
-            while not self._stop.is_set():
-                controller = self._made()
-                if controller is not None:
-                    controller.run(self._stop)
+            while self._controller is None and not self._stop.wait(CRASH_PAUSE_S):
+                self._controller = self._made()
+            if self._controller is not None:
+                self._controller.run(self._stop)
         except BaseException:  # whatever it was: log it, and let a successor begin with a clean memory
             LOG.critical("the controller failed and is started again", exc_info=True)
             time.sleep(CRASH_PAUSE_S)
@@ -237,11 +216,8 @@ class ControllerActor:
         except IsoflopError as error:
             LOG.error("the controller cannot start: %s", error)
             self._error = error
-            self._tried.set()
-            self._stop.wait(CRASH_PAUSE_S)
             return None
         self._error = None
-        self._tried.set()
         return controller
 
 
@@ -286,7 +262,9 @@ class RayHost:
         providers = {
             name: self._create(ProviderActor, f"provider-{name}", name, make) for name, make in parts.providers.items()
         }
-        controller = self._create(ControllerActor, "controller", parts.controller, providers, parts.log)
+        controller = self._create(
+            ControllerActor, "controller", parts.controller, providers, parts.log, parts.environment
+        )
         try:
             outcome = _call(controller, "begun", timeout_s=START_S)
         except RayError as error:
@@ -353,17 +331,21 @@ ACTOR_ENVIRONMENT: Mapping[str, str] = {
 }
 
 
+def environment() -> dict[str, str | None]:
+    """What Ray may change for its workers, as it is in this process: what jobs are to see."""
+    return {name: os.environ.get(name) for name in CHANGED_BY_RAY}
+
+
+def _restore(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
 def _call(actor: Actor, method: str, *arguments: object, timeout_s: float) -> object:
     return ray.get(getattr(actor, method).remote(*arguments), timeout=timeout_s)
-
-
-def log_to(path: Path) -> None:
-    """Send this process's log to `path`."""
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
 
 
 def _found(name: str) -> Actor | None:

@@ -6,11 +6,11 @@ import argparse
 import json
 import logging
 import os
-import shutil
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
@@ -29,11 +29,13 @@ from orchestrator.interfaces.api import connection, faults, host, processes, ser
 from orchestrator.interfaces.api.connection import Connection, Lock
 from orchestrator.interfaces.api.messages import ControllerHealth, Health
 from orchestrator.interfaces.api.service import Service
-from orchestrator.runtime.ray_host import RayHost, log_to
+from orchestrator.runtime.log import log_to
+from orchestrator.runtime.ray_host import RayHost
 
 LOG = logging.getLogger(__name__)
 WATCH_S = 5.0  # between looks at the controller
-MISSES = 12  # looks in a row without an answer before the control plane ends, for somebody to see it
+MISSES = 6  # looks in a row without an answer after which Ray counts as lost
+STEADY_S = 300.0  # a control plane that lost its Ray starts anew by itself, unless it has just done so
 STOP_GRACE_S = 10.0
 
 
@@ -64,9 +66,11 @@ class ControlPlane:
     def __init__(self, settings: Settings, *, address: str | None, port: int) -> None:
         self._settings = settings
         self._address = address
-        self._port = port
+        self.port = port
         self._stop = threading.Event()
         self._signal: int | None = None
+        self._began = time.monotonic()
+        self.again = False  # whether, once `run` has returned, another should take over
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
 
     def run(self, report: Report) -> int:
@@ -83,7 +87,7 @@ class ControlPlane:
             stack.callback(lock.release)
             log_to(control / "log")
             connection.remove(control)
-            listener = stack.enter_context(closing(server.listen(self._port)))
+            listener = stack.enter_context(closing(server.listen(self.port)))
             app = App(self._settings)
             store = stack.enter_context(closing(app.store()))
             ray = self._start_ray(stack)
@@ -92,9 +96,9 @@ class ControlPlane:
             api = server.create(service, hooks, token=connection.renew_token(control))
             self._take_signals()
             self._serve(api, listener, stack)
-            port = listener.getsockname()[1]
+            self.port = listener.getsockname()[1]
             mine = Connection(
-                url=f"http://127.0.0.1:{port}",
+                url=f"http://127.0.0.1:{self.port}",
                 pid=os.getpid(),
                 identity=processes.identity(os.getpid()),
                 started_at=self._started_at,
@@ -109,7 +113,6 @@ class ControlPlane:
         folder = host.ray_folder(self._settings)
         host.sweep(self._settings)
         _fresh(folder)
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stack.callback(host.sweep, self._settings)
         connection.renew_token(self._settings.control_dir, "ray-token")
         # Ray opens its own folder to all: ours around it does not.
@@ -148,10 +151,15 @@ class ControlPlane:
                 missed += 1
                 LOG.warning("the controller does not answer (%d of %d): %s", missed, MISSES, error)
                 if missed >= MISSES:
-                    LOG.critical("the controller is lost; runs are safe in the store: run `isoflop up` again")
-                    return 1
+                    return self._lost()
         LOG.info("going down")
         return 128 + self._signal if self._signal == signal.SIGINT else 0
+
+    def _lost(self) -> int:
+        self.again = time.monotonic() - self._began > STEADY_S
+        then = "starting anew" if self.again else "run `isoflop up` again"
+        LOG.critical("the controller is lost, with Ray perhaps; runs are safe in the store, jobs go on: %s", then)
+        return 1
 
     def _take_signals(self) -> None:
         def take(number: int, _: FrameType | None) -> None:
@@ -189,29 +197,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _leave)
     try:
         plane = ControlPlane(config.load(os.environ), address=options.address, port=options.port)
-        return plane.run(report)
+        code = plane.run(report)
     except IsoflopError as error:
         report.say(faults.dump(error)[1])
         sys.stderr.write(f"isoflop: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    if plane.again:
+        again = ["--port", str(plane.port)] + (["--address", options.address] if options.address else [])
+        os.execv(sys.executable, [sys.executable, "-P", "-m", host.DAEMON, *again])  # noqa: S606 - no shell
+    return code
 
 
 def _fresh(folder: Path) -> None:
-    """An empty `folder` that is ours alone. Raises: ConfigError where somebody else made it."""
+    """A new `folder` that is ours alone. Raises: ConfigError where somebody else's is there."""
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        facts = folder.lstat()
-        if folder.is_symlink() or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
-            raise ConfigError(f"{folder} is not this user's alone: remove it")
-        for entry in folder.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+        folder.mkdir(mode=0o700)
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be used: {error.strerror or error}") from error
+        raise ConfigError(f"{folder} cannot be made: {error.strerror or error}; remove it") from error
 
 
 def _leave(number: int, _: FrameType | None) -> None:

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,14 +112,16 @@ def tidy(settings: Settings) -> None:
 
 
 def sweep(settings: Settings) -> None:
-    """For the holder of the lock: end every process that writes into this state folder's Ray folder.
+    """For the holder of the lock: end every process that writes into this state folder's Ray folder, and remove that.
 
     An embedded Ray ends with its host, all but its agents, which linger for minutes after a `kill -9`.
     Raises: ConfigError where one of them does not end.
     """
-    left = processes.end(processes.writing(ray_folder(settings)), grace_s=2.0)
+    folder = ray_folder(settings)
+    left = processes.end(processes.writing(folder), grace_s=2.0)
     if left:
         raise ConfigError(f"processes of an earlier control plane do not end: {', '.join(map(str, sorted(left)))}")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def ray_folder(settings: Settings) -> Path:
@@ -199,7 +202,12 @@ def _environment(settings: Settings, *, embedded: bool) -> dict[str, str]:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(settings.control_dir / "ray-token"),
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux too: Ray then listens on loopback alone
-            "RAY_kill_child_processes_on_worker_exit": "0",  # jobs are children of the controller and outlive it
+            # Jobs are children of the controller: they outlive it, and are no less than what a shell would start.
+            "RAY_kill_child_processes_on_worker_exit": "0",
+            "RAY_worker_niceness": "0",
+            "RAY_worker_oom_score_adjustment": "0",
+            "RAY_memory_monitor_refresh_ms": "0",  # a job that fills this machine is no reason to kill the controller
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # an actor without GPUs still sees those that it sells
         }
         for inherited in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_NAMESPACE"):
             variables.pop(inherited, None)

@@ -15,7 +15,8 @@ from orchestrator.inventory import snapshot as inventory
 from orchestrator.planning.plan import PlanOptions
 from orchestrator.runtime.applier import Timeouts
 from orchestrator.runtime.controller import Controller, ControllerSettings
-from orchestrator.runtime.ray_host import Parts, RayGateway, RemoteProvider
+from orchestrator.runtime.ray_host import Parts, RayGateway, environment
+from orchestrator.runtime.remote import RemoteProvider
 
 LOOK_S = 20.0  # a listing that takes longer holds nobody up: the provider's runs are blind until it answers
 
@@ -24,6 +25,7 @@ def parts(settings: Settings) -> Parts:
     """The control plane of `settings`."""
     return Parts(
         log=settings.control_dir / "log",
+        environment=environment(),
         providers={name: partial(make_provider, settings, name) for name in settings.providers},
         controller=partial(make_controller, settings),
     )
