@@ -40,13 +40,23 @@ TOKENS = st.sampled_from(
 )
 
 
-@given(st.lists(TOKENS, max_size=30).map("".join) | st.text(max_size=30))
+KEYS = st.sampled_from(["a", "b", "<<", "'<<'", "? c\n", "*x "])
+VALUES = st.sampled_from(
+    ["", "1", "*x", "&x {p: 1}", "&x [*x]", "&x 2", "[*x, *x]", "{<<: *x}", "null", "!t {}", "|\n  text"]
+)
+LINES = st.lists(st.builds("{}: {}".format, KEYS, VALUES), max_size=6).map("\n".join)
+
+
+@given(LINES | st.lists(TOKENS, max_size=30).map("".join) | st.text(max_size=30))
 def test_any_text_is_read_or_refused_in_words(text: str) -> None:
     with suppress(SpecError):  # any other error fails the test
         read(text, "f")
 
 
-WORDS = st.text("abcxyz0123456789 :#'\"[]{}é", max_size=8)
+SPECIAL = st.sampled_from(
+    ["", "null", "~", "a", "on", "1e9", "0777", "2026-01-01", "<<", "=", "y", "-", "!x", "&a", "*a"]
+)
+WORDS = SPECIAL | st.text("abcxyz0123456789 :#'\"[]{}é", max_size=8)
 TREES = st.recursive(
     WORDS | st.none(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
