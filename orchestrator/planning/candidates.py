@@ -140,7 +140,8 @@ def _finish(left_h: float | None, sized: _Sized, sieve: Sieve) -> Candidates:
     # A fraction of a device that got here holds the whole state.
     nodes = np.ceil(np.where(sized.devices < 1, 1.0, np.maximum(1.0, sized.min_gpus) / sized.devices))
     if left_h is not None:
-        nodes = np.maximum(nodes, np.ceil(p50 / (sized.devices * (left_h - boot_h))))
+        # What needs 4 nodes to the last digit takes 4, not 5.
+        nodes = np.maximum(nodes, np.ceil(p50 / (sized.devices * (left_h - boot_h)) * (1.0 - 1e-12)))
     purpose = "to hold the state" if left_h is None else f"to hold the state and finish within {left_h:,.1f} h"
     keep = _enough(sized.rows, nodes, sieve, purpose)
     sized, nodes, boot_h = sized.take(keep), nodes[keep], boot_h[keep]
