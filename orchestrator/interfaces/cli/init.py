@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 from orchestrator.domain.errors import UserError
 from orchestrator.interfaces.cli import files
 from orchestrator.interfaces.views import machine
+from orchestrator.interfaces.views.choose import write
 from orchestrator.spec.templates import KINDS, template
 
 
@@ -35,9 +37,9 @@ def run(
         files.write(output, text)
         typer.echo(f"{output}: a {known} job; next: isoflop plan {output}", err=True)
     elif as_json:
-        typer.echo(machine.document({"kind": known, "template": text}), nl=False)
+        write(sys.stdout, machine.document({"kind": known, "template": text}))
     else:
-        typer.echo(text, nl=False)
+        write(sys.stdout, text)
 
 
 def _known(kind: str) -> str:

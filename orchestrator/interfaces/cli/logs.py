@@ -11,6 +11,7 @@ import typer
 from orchestrator.app import App
 from orchestrator.interfaces.cli import control, session
 from orchestrator.interfaces.views import machine
+from orchestrator.interfaces.views.choose import write
 
 
 def run(
@@ -27,12 +28,8 @@ def run(
     app = session.open_app()
     with control.reader(app) as source:
         for data in _pieces(source, run_id, attempt, app, follow=follow):
-            if as_json:
-                sys.stdout.write(machine.line({"run": run_id, "text": data.decode(errors="replace")}))
-                sys.stdout.flush()
-            else:
-                sys.stdout.buffer.write(data)
-                sys.stdout.buffer.flush()
+            text = data.decode(errors="replace")
+            write(sys.stdout, machine.line({"run": run_id, "text": text}) if as_json else data)
 
 
 def _pieces(source: control.Reader, run_id: str, attempt: int | None, app: App, *, follow: bool) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.domain.errors import IsoflopError
+from orchestrator.domain.errors import IsoflopError, UserError
 from orchestrator.interfaces.cli import errors
 from orchestrator.interfaces.cli.table import COMMANDS, Entry, named
 
@@ -43,6 +43,11 @@ def invoke(args: Sequence[str]) -> int:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt:
         return _interrupted()
+    except OSError as error:  # commands report their own: this is the help that found no room
+        sys.stderr.write(f"error: the output cannot be written: {error.strerror or error}\n")
+        return UserError.exit_code
+    finally:
+        _settle_output()
     return 0
 
 
@@ -121,7 +126,7 @@ def _guarded(run: Run, *, as_json: bool) -> Run:
         except KeyboardInterrupt as error:
             raise SystemExit(_interrupted()) from error
         except BrokenPipeError as error:
-            raise SystemExit(_broken_pipe()) from error
+            raise SystemExit(errors.BROKEN_PIPE) from error
         except Exception as error:
             raise SystemExit(errors.report_bug(as_json=as_json)) from error
 
@@ -133,8 +138,10 @@ def _interrupted() -> int:
     return errors.INTERRUPTED
 
 
-def _broken_pipe() -> int:
-    """Nobody reads any more: let the interpreter's last flush go nowhere instead of complaining."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return errors.BROKEN_PIPE
+def _settle_output() -> None:
+    """Let the interpreter's last flush go nowhere if nothing can be written any more: that has been reported."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

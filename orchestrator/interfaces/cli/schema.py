@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from orchestrator.interfaces.cli import files
+from orchestrator.interfaces.views.choose import write
 from orchestrator.spec.schema import json_schema
 
 
@@ -25,6 +27,6 @@ def run(
     """
     text = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
     if output is None:
-        typer.echo(text, nl=False)
+        write(sys.stdout, text)
     else:
         files.write(output, text)

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 from typing import Protocol, TextIO
 
+from orchestrator.domain.errors import UserError
 from orchestrator.interfaces.views import machine, plain
 from orchestrator.interfaces.views.page import Report, Story
 
@@ -38,8 +39,7 @@ class Plain:
 
     def show(self, report: Report) -> None:
         """Print the page as aligned text."""
-        self._stream.write(plain.render(report.page()))
-        self._stream.flush()
+        write(self._stream, plain.render(report.page()))
 
     @contextmanager
     def follow(self) -> Iterator[Update]:
@@ -58,8 +58,7 @@ class Machine:
 
     def show(self, report: Report) -> None:
         """Print one document."""
-        self._stream.write(machine.document(report.document()))
-        self._stream.flush()
+        write(self._stream, machine.document(report.document()))
 
     @contextmanager
     def follow(self) -> Iterator[Update]:
@@ -90,6 +89,23 @@ def choose(json: bool, stream: TextIO | None = None) -> View:
     if json:
         return Machine(out)
     return Terminal(out) if out.isatty() else Plain(out)
+
+
+def write(stream: TextIO, text: str | bytes) -> None:
+    """Write and flush `text`; bytes go out as they are.
+
+    Raises: BrokenPipeError where the reader has gone; UserError where it cannot be written for another reason.
+    """
+    try:
+        if isinstance(text, bytes):
+            stream.buffer.write(text)
+        else:
+            stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(f"the output cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -127,8 +143,7 @@ class _Changes:
         self.last = story
         if story.stamp() != self._stamp:
             self._stamp = story.stamp()
-            self._stream.write(self._text_of(story))
-            self._stream.flush()
+            write(self._stream, self._text_of(story))
 
 
 def _terminal() -> ModuleType:
