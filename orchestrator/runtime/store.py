@@ -122,12 +122,19 @@ class SqliteStore:
             parameters = (since, run_id)
         with self._lock, self._explained():
             rows = self._db.execute(query, parameters).fetchall()
-        return [Recorded(seq, load_event(body)) for seq, body in rows]
+        return [Recorded(seq, self._event(seq, body)) for seq, body in rows]
 
     def close(self) -> None:
         """See Store.close. Closing twice is fine."""
         with self._lock:
             self._db.close()
+
+    def _event(self, seq: int, body: str) -> Event:
+        try:
+            return load_event(body)
+        except UserError as error:
+            remedy = "use the isoflop that wrote it, or restore a copy"
+            raise ConfigError(f"event {seq} of the store {self._path} cannot be read: {error}; {remedy}") from error
 
     def _prepare(self) -> None:
         db = self._db
@@ -199,7 +206,8 @@ def _insert(db: sqlite3.Connection, event: Event) -> None:
 
 
 def _known(db: sqlite3.Connection, run_id: str) -> bool:
-    return db.execute("SELECT 1 FROM events WHERE run_id = ? LIMIT 1", (run_id,)).fetchone() is not None
+    query = "SELECT 1 FROM events WHERE run_id = ? AND kind = 'submitted' LIMIT 1"
+    return db.execute(query, (run_id,)).fetchone() is not None
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

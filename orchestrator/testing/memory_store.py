@@ -87,5 +87,6 @@ class MemoryStore:
         """See Store.close."""
 
     def _record(self, event: Event) -> None:
-        self._shelf.runs.add(event.run_id)
+        if isinstance(event, Submitted):
+            self._shelf.runs.add(event.run_id)
         self._shelf.recorded.append(Recorded(len(self._shelf.recorded) + 1, event))
