@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.spelling import hint
 
 Table = Mapping[str, object]
 
@@ -132,9 +132,7 @@ def _read(path: Path) -> Table:
 def _known(table: Table, keys: tuple[str, ...], file: str, prefix: str) -> None:
     for key in table:
         if key not in keys:
-            near = difflib.get_close_matches(key, keys, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(keys)}"
-            raise ConfigError(f"{file}: unknown setting {prefix}{key} ({hint})")
+            raise ConfigError(f"{file}: unknown setting {prefix}{key} ({hint(key, keys)})")
 
 
 def _table(document: Table, key: str, file: str) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
@@ -16,6 +15,7 @@ from orchestrator.domain.contracts import (
     WarnsOfReclaim,
 )
 from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.spelling import hint
 
 PROVIDERS = "isoflop.providers"
 POLICIES = "isoflop.policies"
@@ -62,7 +62,6 @@ def capabilities(provider: Provider) -> frozenset[Capability]:
 def _load(group: str, name: str) -> object:
     known = installed(group)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"installed: {', '.join(sorted(known)) or 'none'}"
-        raise ConfigError(f"no {group.removeprefix('isoflop.').removesuffix('s')} is called {name!r} ({hint})")
+        kind = group.removeprefix("isoflop.").removesuffix("s")
+        raise ConfigError(f"no {kind} is called {name!r} ({hint(name, known)})")
     return known[name].load()

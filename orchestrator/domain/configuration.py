@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from enum import StrEnum
@@ -11,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.spelling import hint
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -32,9 +32,7 @@ def read(kind: type[C], table: Mapping[str, object], *, where: str) -> C:
     known = {field.name: field for field in fields(kind)}
     for name in table:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            raise ConfigError(f"{where}: unknown setting {name!r} ({hint})")
+            raise ConfigError(f"{where}: unknown setting {name!r} ({hint(name, known)})")
     given = {name: _value(known[name], value, f"{where}.{name}") for name, value in table.items()}
     try:
         return kind(**given)
@@ -61,9 +59,7 @@ def _choice(kind: type[StrEnum], value: object, place: str) -> StrEnum:
     choices = [str(choice) for choice in kind]
     if isinstance(value, str) and value in choices:
         return kind(value)
-    near = difflib.get_close_matches(str(value), choices, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise ConfigError(f"{place} is one of {', '.join(choices)}, not {value!r}{hint}")
+    raise ConfigError(f"{place} is one of {', '.join(choices)}, not {value!r} ({hint(str(value), choices)})")
 
 
 _EXPECTED: Mapping[type, str] = MappingProxyType(

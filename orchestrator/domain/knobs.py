@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from math import isfinite
 
 from orchestrator.domain.errors import ConfigError, UserError
+from orchestrator.domain.spelling import hint
 from orchestrator.domain.workload import Workload
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the spelling nearest to `word`, else the list of what is known."""
-    names = sorted(known)
-    close = get_close_matches(word, names, 1, 0.6)
-    if close:
-        return f"; did you mean '{close[0]}'?"
-    return f"; known: {', '.join(names)}" if names else ""
 
 
 def configured(owner: str, given: Mapping[str, object], defaults: Mapping[str, float]) -> dict[str, float]:
@@ -27,7 +18,7 @@ def configured(owner: str, given: Mapping[str, object], defaults: Mapping[str, f
     merged = dict(defaults)
     for name, value in given.items():
         if name not in defaults:
-            raise ConfigError(f"{owner} has no setting '{name}'{nearest(name, defaults)}")
+            raise ConfigError(f"{owner} has no setting '{name}'; {hint(name, defaults)}")
         merged[name] = _amount(ConfigError, f"{owner}: setting '{name}'", value)
     return merged
 
@@ -42,7 +33,7 @@ def overridden(workload: Workload, policy: str, base: Mapping[str, float]) -> di
         if setting.policy != policy:
             continue
         if setting.name not in base:
-            raise UserError(f"policy '{policy}' has no setting '{setting.name}'{nearest(setting.name, base)}")
+            raise UserError(f"policy '{policy}' has no setting '{setting.name}'; {hint(setting.name, base)}")
         merged[setting.name] = _amount(UserError, f"policy '{policy}': setting '{setting.name}'", setting.value)
     return merged
 

@@ -40,9 +40,8 @@ class Snapshot:
     def id(self) -> str:
         """Hash of the content: equal snapshots have equal ids. 16 hexadecimal digits."""
         digest = hashlib.blake2b(digest_size=8)
-        facts = (self.taken_at, self.accelerators, self.buyable, self.gaps)
-        digest.update(repr(facts).encode())
-        for part in (self.network.places, self.network.links, self.network.egress):
+        digest.update(repr((self.taken_at, self.buyable, self.gaps)).encode())
+        for part in (self.accelerators, self.network.places, self.network.links, self.network.egress):
             digest.update(len(part).to_bytes(8) + _columns(part))
         for name in WORD_COLUMNS:
             column = getattr(self.book, name)
@@ -53,7 +52,7 @@ class Snapshot:
         return digest.hexdigest()
 
 
-def _columns(values: Sequence[Place] | Sequence[Link] | Sequence[EgressRate]) -> bytes:
+def _columns(values: Sequence[Accelerator] | Sequence[Place] | Sequence[Link] | Sequence[EgressRate]) -> bytes:
     """The fields of every value, column by column: the repr of thousands of links would take longer than the plan."""
     names = [field.name for field in fields(values[0])] if values else []
     columns = [[getattr(value, name) for value in values] for name in names]

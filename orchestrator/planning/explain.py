@@ -82,7 +82,7 @@ def explain(plan: Plan, snapshot: Snapshot, policies: Sequence[Policy], query: s
     judgement = judge(plan.workload, snapshot, sizings, policies, buyable_only=buyable_only)
     if query is None or not query.split():
         return _overview(plan)
-    return _answer(plan, judgement, policies, query)
+    return _answer(plan, judgement, query)
 
 
 def difference(best: Placement, other: Placement) -> tuple[Difference, ...]:
@@ -155,7 +155,7 @@ def _ranked(best: Placement, placement: Placement, rank: int) -> Finding:
     return Finding(offer=label, rank=rank, placement=placement, differences=apart, sentence=sentence)
 
 
-def _answer(plan: Plan, judgement: Judgement, policies: Sequence[Policy], query: str) -> Explanation:
+def _answer(plan: Plan, judgement: Judgement, query: str) -> Explanation:
     book = judgement.sieve.book
     matching = _matching(book, query)
     matched = int(np.count_nonzero(matching))
@@ -172,7 +172,7 @@ def _answer(plan: Plan, judgement: Judgement, policies: Sequence[Policy], query:
         )
     order = judgement.best(len(judgement.candidates))
     ranks = np.flatnonzero(matching[judgement.candidates.offer[order]])
-    placements = build(judgement, policies, order[ranks[:SHOWN]])
+    placements = build(judgement, order[ranks[:SHOWN]])
     best = plan.best
     findings = [
         _ranked(best or placement, placement, rank + 1)

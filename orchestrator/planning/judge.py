@@ -10,12 +10,12 @@ import numpy as np
 from orchestrator.domain.candidates import Candidates, PlanView, Refusals, Usd
 from orchestrator.domain.contracts import Bills, Policy
 from orchestrator.domain.errors import ConfigError, UserError
-from orchestrator.domain.knobs import nearest
 from orchestrator.domain.offer import Billing
 from orchestrator.domain.offerbook import FloatArray, IntArray
 from orchestrator.domain.reason import Reason
 from orchestrator.domain.sizing import Sizing
 from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.spelling import hint
 from orchestrator.domain.workload import Workload
 from orchestrator.planning.candidates import build
 from orchestrator.planning.limits import apply_limits
@@ -44,6 +44,7 @@ class Judgement:
     view: PlanView
     sieve: Sieve
     candidates: Candidates
+    policies: tuple[tuple[Policy, frozenset[str]], ...]  # each with the names of the terms it bills
     terms: tuple[Column, ...]
     objective: FloatArray
 
@@ -96,20 +97,22 @@ def judge(
     candidates = build(workload, snapshot, sizings, sieve)
     for policy in policies:
         candidates = _refuse(policy, view, candidates, sieve)
-    terms = tuple(term for policy in policies for term in price(policy, view, candidates))
+    bills = tuple(policy.bills if isinstance(policy, Bills) else frozenset[str]() for policy in policies)
+    terms = tuple(
+        term for policy, money in zip(policies, bills, strict=True) for term in price(policy, view, candidates, money)
+    )
     objective = np.zeros(len(candidates), np.float64)
     for term in terms:
         objective += term.usd
-    return Judgement(view, sieve, candidates, terms, objective)
+    return Judgement(view, sieve, candidates, tuple(zip(policies, bills, strict=True)), terms, objective)
 
 
-def price(policy: Policy, view: PlanView, candidates: Candidates) -> tuple[Column, ...]:
-    """The columns of `policy` over `candidates`, checked.
+def price(policy: Policy, view: PlanView, candidates: Candidates, money: frozenset[str]) -> tuple[Column, ...]:
+    """The columns of `policy` over `candidates`, checked; those named in `money` are bills.
 
     Raises: ConfigError where one is not a finite number of dollars for every candidate: a plan on such a column would
     be wrong without a sign of it.
     """
-    money = policy.bills if isinstance(policy, Bills) else frozenset[str]()
     columns = []
     for name, usd in policy.price(view, candidates).items():
         column = np.asarray(usd, np.float64)
@@ -134,7 +137,7 @@ def _check_names(workload: Workload, policies: Sequence[Policy]) -> None:
     for setting in workload.settings:
         if setting.policy not in names:
             raise UserError(
-                f"the job sets '{setting.name}' of policy '{setting.policy}'{nearest(setting.policy, names)}"
+                f"the job sets '{setting.name}' of policy '{setting.policy}'; {hint(setting.policy, names)}"
             )
 
 

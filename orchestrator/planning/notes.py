@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from orchestrator.domain.contracts import Annotates, Policy
-from orchestrator.domain.knobs import nearest
-from orchestrator.domain.offerbook import UNKNOWN
+from orchestrator.domain.contracts import Annotates
+from orchestrator.domain.offerbook import UNKNOWN, IntArray
 from orchestrator.domain.plan import Placement
+from orchestrator.domain.spelling import hint
 from orchestrator.domain.workload import Inference
 from orchestrator.planning.judge import Judgement
 from orchestrator.planning.limits import accelerator_matches, hours_left, matches, region_matches
@@ -19,9 +17,12 @@ NAMED = 5  # words listed before "and n more"
 
 
 def collect(
-    judgement: Judgement, policies: Sequence[Policy], ranked: tuple[Placement, ...], *, max_price_age_s: float | None
+    judgement: Judgement, rows: IntArray, ranked: tuple[Placement, ...], *, max_price_age_s: float | None
 ) -> tuple[str, ...]:
-    """The notes in a fixed order: market, limits, prices, stock, purchase, time, policies."""
+    """The notes, in a fixed order: market, limits, prices, stock, purchase, time, policies.
+
+    `ranked` are the candidates `rows`.
+    """
     notes = []
     if not len(judgement.sieve.book):
         notes.append("the snapshot holds no offers: import a catalogue, or set up a provider")
@@ -32,8 +33,8 @@ def collect(
         notes += _stock(judgement)
         notes += _purchase(ranked)
         notes += _time(judgement, ranked)
-        top = judgement.candidates.take(judgement.best(len(ranked)))
-        for policy in policies:
+        top = judgement.candidates.take(rows)
+        for policy, _ in judgement.policies:
             if isinstance(policy, Annotates):
                 notes += [f"{policy.name}: {note}" for note in policy.notes(judgement.view, top)]
     return tuple(notes)
@@ -48,14 +49,14 @@ def _limits_that_match_nothing(judgement: Judgement) -> list[str]:
     notes = []
     for word in limits.providers:
         if not any(matches(name, (word,)) for name in providers):
-            notes.append(f"no offer is from a provider '{word}'{nearest(word, providers)}")
+            notes.append(f"no offer is from a provider '{word}'; {hint(word, providers)}")
     for word in limits.accelerators:
         if not any(accelerator_matches(name, (word,)) for name in accelerators):
-            notes.append(f"no offer has an accelerator '{word}'{nearest(word, accelerators)}")
+            notes.append(f"no offer has an accelerator '{word}'; {hint(word, accelerators)}")
     for word in limits.regions:
         region = word.rpartition("/")[2]
         if not any(region_matches(provider, name, (word,)) for name in regions for provider in (*providers, "")):
-            notes.append(f"no offer is in a region '{word}'{nearest(region, regions)}")
+            notes.append(f"no offer is in a region '{word}'; {hint(region, regions)}")
     return notes
 
 

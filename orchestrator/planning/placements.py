@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from orchestrator.domain.candidates import Candidates, PlanView
-from orchestrator.domain.contracts import Bills, Policy
 from orchestrator.domain.offerbook import FloatArray, IntArray
 from orchestrator.domain.plan import Part, Placement, Term
 from orchestrator.domain.sites import Atlas
@@ -16,7 +15,7 @@ from orchestrator.domain.workload import Inference
 from orchestrator.planning.judge import Judgement, price
 
 
-def build(judgement: Judgement, policies: Sequence[Policy], rows: IntArray) -> tuple[Placement, ...]:
+def build(judgement: Judgement, rows: IntArray) -> tuple[Placement, ...]:
     """Candidates `rows` of `judgement` as placements, in the order given.
 
     `cost_usd` is what the policies bill at the 10th, 50th and 90th percentile of the hours.
@@ -24,8 +23,8 @@ def build(judgement: Judgement, policies: Sequence[Policy], rows: IntArray) -> t
     if not len(rows):
         return ()
     few = judgement.candidates.take(rows)
-    low = _money(judgement.view, policies, few.at(few.hours_p10))
-    high = _money(judgement.view, policies, few.at(few.hours_p90))
+    low = _money(judgement, few.at(few.hours_p10))
+    high = _money(judgement, few.at(few.hours_p90))
     columns = [(term, term.usd[rows].tolist()) for term in judgement.terms]
     rtt_ms = _farthest(judgement.view)
     buyable = frozenset(judgement.view.snapshot.buyable)
@@ -57,12 +56,12 @@ def total(amounts: Iterable[float]) -> float:
     return amount
 
 
-def _money(view: PlanView, policies: Sequence[Policy], candidates: Candidates) -> FloatArray:
+def _money(judgement: Judgement, candidates: Candidates) -> FloatArray:
     """What the policies bill for each candidate, in USD."""
     usd = np.zeros(len(candidates), np.float64)
-    for policy in policies:
-        if isinstance(policy, Bills):
-            for column in price(policy, view, candidates):
+    for policy, money in judgement.policies:
+        if money:
+            for column in price(policy, judgement.view, candidates, money):
                 if column.money:
                     usd += column.usd
     return usd

@@ -52,7 +52,8 @@ def plan_sized(
 ) -> Plan:
     """As `plan`, with the sizings by accelerator given: for what-if questions and for tests."""
     judgement = judge(workload, snapshot, sizings, policies, buyable_only=options.buyable_only)
-    ranked = build(judgement, policies, judgement.best(options.keep))
+    rows = judgement.best(options.keep)
+    ranked = build(judgement, rows)
     feasible = len(judgement.candidates)
     lower = float(judgement.objective.min()) if feasible else None
     return Plan(
@@ -66,5 +67,5 @@ def plan_sized(
         policies=tuple(policy.name for policy in policies),
         bound=None if lower is None else Bound(lower_usd=lower, method="exhaustive: every candidate priced"),
         gaps=snapshot.gaps,
-        notes=collect(judgement, policies, ranked, max_price_age_s=options.max_price_age_s),
+        notes=collect(judgement, rows, ranked, max_price_age_s=options.max_price_age_s),
     )

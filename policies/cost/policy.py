@@ -9,12 +9,13 @@ import numpy as np
 from orchestrator.domain.candidates import Candidates, PlanView, Refusals, Usd
 from orchestrator.domain.contracts import PolicyContext
 from orchestrator.domain.errors import UserError
-from orchestrator.domain.knobs import configured, nearest, overridden
+from orchestrator.domain.knobs import configured, overridden
 from orchestrator.domain.network import Network
 from orchestrator.domain.offer import Billing
-from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray
+from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray, OfferBook, Words
 from orchestrator.domain.reason import ReasonCode
-from orchestrator.domain.sites import Atlas, Sites
+from orchestrator.domain.sites import Sites
+from orchestrator.domain.spelling import hint
 from orchestrator.domain.workload import BatchInference, Checkpointing, Inference, Workload
 
 NAME = "cost"
@@ -99,16 +100,18 @@ class CostPolicy:
         self, view: PlanView, candidates: Candidates, settings: Mapping[str, float]
     ) -> tuple[FloatArray, BoolArray]:
         """USD to bring the data to each candidate, and where the rate had to be assumed."""
-        sites, network, data = Sites.of(candidates.book), view.snapshot.network, view.workload.data
-        source, home = _source(data.location, network, Sites.of(view.snapshot.book))
-        usd, assumed = [], []
-        for provider, region in sites.keys:
-            cost: float | None = 0.0
-            if source and (provider, region) != (source, home):
-                cost = network.egress_usd(source, "region" if provider == source else "internet", data.size_gib)
-            assumed.append(cost is None)
-            usd.append(settings["assumed_egress_usd_per_gib"] * data.size_gib if cost is None else cost)
-        return sites.spread(usd), sites.spread([float(flag) for flag in assumed]) > 0
+        book, network, data = candidates.book, view.snapshot.network, view.workload.data
+        source, home = _source(data.location, network, view.snapshot.book)
+        if not source:
+            return np.zeros(len(book), np.float64), np.zeros(len(book), np.bool_)
+        within = _is(book.provider, source)
+        moves = ~(within & _is(book.region, home))
+        usd, assumed = np.zeros(len(book), np.float64), np.zeros(len(book), np.bool_)
+        for scope, rows in (("region", moves & within), ("internet", moves & ~within)):
+            cost = network.egress_usd(source, scope, data.size_gib)
+            usd[rows] = settings["assumed_egress_usd_per_gib"] * data.size_gib if cost is None else cost
+            assumed[rows] = cost is None
+        return usd, assumed
 
 
 def rework(workload: Workload, hazard: FloatArray, nodes: IntArray, boot_h: FloatArray) -> FloatArray:
@@ -135,7 +138,7 @@ def rework(workload: Workload, hazard: FloatArray, nodes: IntArray, boot_h: Floa
 
 
 def _spot(candidates: Candidates) -> BoolArray:
-    return candidates.book.billing.isin(frozenset((str(Billing.SPOT),)))
+    return _is(candidates.book.billing, str(Billing.SPOT))
 
 
 def _hazard(candidates: Candidates, settings: Mapping[str, float]) -> FloatArray:
@@ -145,22 +148,27 @@ def _hazard(candidates: Candidates, settings: Mapping[str, float]) -> FloatArray
     return np.where(np.isnan(known), assumed, known)
 
 
-def _source(location: str, network: Network, market: Sites) -> tuple[str, str]:
+def _is(column: Words, word: str) -> BoolArray:
+    return column.isin(frozenset((word,)))
+
+
+def _source(location: str, network: Network, market: OfferBook) -> tuple[str, str]:
     """The provider that bills the departure and the region; ("", "") for a place of the user's own.
 
     Raises: UserError where nothing of that name is known.
     """
     provider, _, region = location.partition("/")
-    if (provider, region) in market.keys:
+    sold = _is(market.provider, provider)
+    if region and (sold & _is(market.region, region)).any():
         return provider, region
-    sellers = {rate.provider for rate in network.egress} | {name for name, _ in market.keys}
-    atlas = Atlas(network)
-    if provider in sellers and (not region or atlas.place(location)):
+    seller = sold.any() or any(rate.provider == provider for rate in network.egress)
+    place = network.place(location)
+    if seller and (not region or place):
         return provider, region
-    if atlas.place(location):
+    if place:
         return "", ""
-    known = [f"{name}/{where}" for name, where in market.keys] + [place.key for place in network.places]
-    raise UserError(f"data.location '{location}' is no place and no provider/region we know{nearest(location, known)}")
+    known = [f"{name}/{where}" for name, where in Sites.of(market).keys] + [place.key for place in network.places]
+    raise UserError(f"data.location '{location}' is no place and no provider/region we know; {hint(location, known)}")
 
 
 def create(context: PolicyContext) -> CostPolicy:

@@ -11,7 +11,7 @@ from orchestrator.domain.candidates import Candidates, PlanView, Refusals, Usd
 from orchestrator.domain.contracts import PolicyContext
 from orchestrator.domain.errors import UserError
 from orchestrator.domain.knobs import configured, overridden
-from orchestrator.domain.network import Network, Place
+from orchestrator.domain.network import Place
 from orchestrator.domain.offerbook import FloatArray, OfferBook
 from orchestrator.domain.reason import ReasonCode
 from orchestrator.domain.sites import ANTIPODE_RTT_MS, Atlas, Sites
@@ -46,13 +46,14 @@ class LatencyPolicy:
         if not isinstance(workload, Inference):
             return ()
         target = workload.limits.latency
-        users = _users(workload, Atlas(view.snapshot.network))
+        atlas = Atlas(view.snapshot.network)
+        users = _users(workload, atlas)
         refusals = []
         ttft_s, tpot_s = _answer_times(candidates)
         if target.per_token_s is not None:
             refusals.append(_over("a further token takes", tpot_s, target.per_token_s))
         if target.first_token_s is not None or target.total_s is not None:
-            rtt_s = _round_trips(view.snapshot.network, candidates.book, users).worst / 1000.0
+            rtt_s = _round_trips(atlas, candidates.book, users).worst / 1000.0
             unknown = np.isnan(rtt_s)
             template = "the place of the offer's region is unknown, and so its distance to the users"
             refusals.append(Refusals(ReasonCode.LATENCY, unknown, template, np.zeros(len(candidates), np.float64)))
@@ -72,8 +73,8 @@ class LatencyPolicy:
         slope = overridden(view.workload, NAME, self._settings)["usd_per_ms"]
         if not isinstance(view.workload, Inference) or not slope:
             return {}
-        users = _users(view.workload, Atlas(view.snapshot.network))
-        mean_ms = _round_trips(view.snapshot.network, candidates.book, users).mean
+        atlas = Atlas(view.snapshot.network)
+        mean_ms = _round_trips(atlas, candidates.book, _users(view.workload, atlas)).mean
         return {"latency": slope * np.where(np.isnan(mean_ms), ANTIPODE_RTT_MS, mean_ms)}
 
 
@@ -117,9 +118,9 @@ def _users(workload: Inference, atlas: Atlas) -> tuple[tuple[Place, float], ...]
     return tuple(users)
 
 
-def _round_trips(network: Network, book: OfferBook, users: Sequence[tuple[Place, float]]) -> _RoundTrips:
+def _round_trips(atlas: Atlas, book: OfferBook, users: Sequence[tuple[Place, float]]) -> _RoundTrips:
     """Found once per site, not per offer."""
-    atlas, sites = Atlas(network), Sites.of(book)
+    sites = Sites.of(book)
     mean, worst = [], []
     rate = sum(rate for _, rate in users)
     for provider, region in sites.keys:

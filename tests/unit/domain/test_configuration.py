@@ -47,7 +47,7 @@ def test_every_type_is_read_and_a_whole_number_will_do_for_a_float() -> None:
     ("values", "message"),
     [
         ({"slot": 2}, "sample: unknown setting 'slot' (did you mean 'slots'?)"),
-        ({"qqqq": 2}, "known: slots, price"),
+        ({"qqqq": 2}, "known: colour, loud, name, parts, price, slots"),
         ({"slots": 2.5}, "sample.slots is a whole number, not 2.5"),
         ({"slots": True}, "sample.slots is a whole number, not True"),
         ({"price": "1"}, "sample.price is a number, not '1'"),
