@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeAlias
 
 from orchestrator.domain.job import Handle
@@ -59,12 +60,12 @@ class Launch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """End the job, gently for `grace_s`."""
+    """End the job: gently until `until`, then firmly."""
 
     run_id: str
     token: str
     handle: Handle
-    grace_s: float
+    until: datetime
 
     @property
     def key(self) -> str:
@@ -116,7 +117,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """The request to stop was delivered; it ends the job within `action.grace_s`."""
+    """The request to stop was delivered; the job ends by `action.until`."""
 
     action: Stop
 

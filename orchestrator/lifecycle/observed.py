@@ -83,7 +83,7 @@ class Observed:
     tries: Mapping[str, Tries] = field(default_factory=dict)
     busy: frozenset[str] = frozenset()  # keys with a call in flight
     seen: frozenset[str] = frozenset()  # tokens of leases that an earlier listing showed
-    stops: Mapping[str, datetime] = field(default_factory=dict)  # token: when the stop delivered makes the job end
+    stops: Mapping[str, datetime] = field(default_factory=dict)  # token: when the stop that was delivered turns firm
 
 
 def remember(tries: Tries | None, result: Result, now: datetime, rules: Rules) -> Tries | None:

@@ -69,8 +69,8 @@ def ask_to_stop(draft: Draft, attempt: Attempt, cause: str) -> None:
     deadline = stop_deadline(draft, attempt)
     delivered = draft.observed.stops.get(attempt.token)
     if (delivered is None or delivered > max(deadline, draft.now)) and draft.due(attempt.token):
-        grace_s = max(0.0, (deadline - draft.now) / timedelta(seconds=1))
-        draft.act(Stop(run_id=draft.run.id, token=attempt.token, handle=attempt.handle, grace_s=grace_s))
+        until = max(deadline, draft.now)
+        draft.act(Stop(run_id=draft.run.id, token=attempt.token, handle=attempt.handle, until=until))
 
 
 def out_of_patience(draft: Draft, attempt: Attempt) -> bool:
@@ -136,11 +136,12 @@ def _find(draft: Draft, attempt: Attempt) -> bool:
     """Learn whether a launch that was intended took place.
 
     A start with the same token gives the handle of the job that runs, if one does; if none does, what it starts is a
-    program that does nothing, so that no work begins that is about to be stopped.
+    program that does nothing, so that no work begins that is about to be stopped. The calls that a launch in doubt has
+    cost already are counted, so this is tried at least as often again.
     """
     program = draft.run.workload.program
     tries = draft.tries(attempt.token)
-    if program is None or attempt.lease is None or (tries is not None and tries.calls >= draft.rules.calls):
+    if program is None or attempt.lease is None or (tries is not None and tries.calls >= 2 * draft.rules.calls):
         _over(draft, attempt, "it could not be learnt whether it had started")
         return True
     if draft.due(attempt.token):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
 
@@ -130,7 +131,8 @@ class Applier:
             case Launch():
                 return self._launch(action)
             case Stop():
-                self._launcher(action.handle.launcher).stop(action.handle, grace_s=action.grace_s)
+                grace_s = max(0.0, (action.until - self._clock.now()) / timedelta(seconds=1))
+                self._launcher(action.handle.launcher).stop(action.handle, grace_s=grace_s)
                 return Stopped(action=action)
             case GiveBack():
                 return self._give_back(action)

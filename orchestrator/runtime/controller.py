@@ -227,8 +227,8 @@ class Controller:
         if tries is not None:
             memory.tries[key] = tries
         if isinstance(result, Stopped):
-            ends = now + timedelta(seconds=result.action.grace_s)
-            memory.stops[key] = min(ends, memory.stops.get(key, ends))
+            until = result.action.until
+            memory.stops[key] = min(until, memory.stops.get(key, until))
 
     def _decide(self, fence: int, run: Run, results: tuple[Result, ...], jobs: dict[str, JobStatus]) -> None:
         memory = self._memory
