@@ -14,7 +14,8 @@ from orchestrator.interfaces.views.events_view import EventsReport
 def run(
     run_id: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's id; all runs without it.")] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    full: Annotated[bool, typer.Option("--all", help="Every report of progress too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: always every event.")] = False,
 ) -> None:
     """Print everything that happened to a run.
 
@@ -24,4 +25,4 @@ def run(
     with control.reader(app) as source:
         names = [source.run(run_id).id] if run_id is not None else [each.id for each in source.runs()]
         recorded = sorted((each for name in names for each in source.events(name)), key=lambda each: each.seq)
-    choose(as_json).show(EventsReport(tuple(recorded)))
+    choose(as_json).show(EventsReport(tuple(recorded), full))

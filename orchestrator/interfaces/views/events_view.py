@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.domain import events as ev
 from orchestrator.domain.events import Event, Recorded
 from orchestrator.interfaces.views import format as fmt
-from orchestrator.interfaces.views.page import Page, Table, Text, dim, left, line, strong
+from orchestrator.interfaces.views.page import Block, Page, Table, Text, dim, left, line, strong
 from orchestrator.spec.documents import to_jsonable
 
 COLUMNS = (left("when"), left("run"), left("event"), left("what"))
@@ -15,19 +16,39 @@ COLUMNS = (left("when"), left("run"), left("event"), left("what"))
 
 @dataclass(frozen=True, slots=True)
 class EventsReport:
-    """What happened, in order."""
+    """What happened, in order; people see reports of progress about every tenth of the work, unless `full`."""
 
     recorded: tuple[Recorded, ...]
+    full: bool = False
 
     def page(self) -> Page:
-        """A line for every event."""
+        """A line for every event that matters."""
         if not self.recorded:
             return (line("No events."),)
-        return (Table(COLUMNS, tuple(_row(each.event) for each in self.recorded)),)
+        events = [each.event for each in self.recorded]
+        shown = events if self.full else _without_chatter(events)
+        blocks: list[Block] = [Table(COLUMNS, tuple(_row(event) for event in shown))]
+        if len(shown) < len(events):
+            left_out = fmt.plural(len(events) - len(shown), "report")
+            blocks.append(line(dim(f"{left_out} of progress left out: --all shows them"), indent=2))
+        return tuple(blocks)
 
     def document(self) -> object:
         """A list of events with their sequence numbers."""
         return to_jsonable(self.recorded)
+
+
+def _without_chatter(events: Sequence[Event]) -> list[Event]:
+    tenths: dict[str, int] = {}  # of each lease's work, as last shown
+    shown: list[Event] = []
+    for event in events:
+        if isinstance(event, ev.Progressed):
+            tenth = int(event.done * 10)
+            if tenths.get(event.token) == tenth:
+                continue
+            tenths[event.token] = tenth
+        shown.append(event)
+    return shown
 
 
 def _row(event: Event) -> tuple[Text, ...]:
@@ -96,7 +117,7 @@ def _of_job(
         return f"{event.done * 100:.0f} %{f', {event.detail}' if event.detail else ''}"
     if isinstance(event, ev.JobEnded):
         how = "lost with its machine" if event.exit_code is None else f"exit code {event.exit_code}"
-        return f"{how}{f': {event.cause}' if event.cause else ''}"
+        return f"{how}: {event.cause}" if event.cause not in {"", how} else how
     if isinstance(event, ev.LaunchFailed):
         return event.detail
     return event.cause if isinstance(event, ev.StopAsked) else "starting the program"

@@ -16,12 +16,12 @@ CENT = 0.01
 
 
 def usd(amount: float) -> str:
-    """`$1,234.56`; below a cent to two digits (`$0.0021`, `$8.8e-07`), so that a price never reads as free."""
+    """`$1,234.56`; below a cent to two digits (`$0.0021`), so that a price never reads as free."""
     if not isfinite(amount):
         return _odd(amount)
     sign = "-" if amount < 0 else ""
     size = abs(amount)
-    if 0 < size < CENT / 100:
+    if 0 < size < 1e-6:
         return f"{sign}${size:.1e}"
     if 0 < size < CENT:
         return f"{sign}${size:.{1 - floor(log10(size))}f}"

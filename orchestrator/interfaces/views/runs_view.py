@@ -67,7 +67,9 @@ class RunReport:
         """`12:00:05Z  train-1a2b  running  40 %, 12 s left, $0.01 so far  detail`."""
         run = self.run
         said = [text for text in (progress(run), left_of(run), f"{fmt.usd(run.usd)} so far") if text]
-        detail = f"  {run.detail}" if run.detail else ""
+        running = run.state is RunState.RUNNING and run.progress is not None
+        what = run.progress.detail if running and run.progress is not None else run.detail
+        detail = f"  {what}" if what else ""
         return line(f"{run.at:%H:%M:%S}Z  {run.id}  ", state(run), f"  {', '.join(said)}{detail}")
 
     def _facts(self) -> tuple[tuple[str, Text], ...]:
