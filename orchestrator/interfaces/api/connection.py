@@ -81,7 +81,6 @@ class Lock:
     """The right to be the control plane of a state folder: a file lock that ends with the process that holds it."""
 
     def __init__(self, control: Path) -> None:
-        control.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = control / "lock"
         self._descriptor: int | None = None
 

@@ -9,6 +9,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -50,10 +51,11 @@ def start(
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"the control plane needs {', '.join(missing)}: pip install 'isoflop[run]'")
-    known = running(settings)
-    if known is not None:
-        return _answering(settings, time.monotonic() + wait_s)
-    settings.control_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if running(settings) is not None:
+        return _joined(address, _answering(settings, time.monotonic() + wait_s), settings)
+    if address is not None:
+        _check_address(address)
+    _make(settings.control_dir)
     chosen = settings.port if port is None else port
     command = [sys.executable, "-P", "-m", DAEMON, "--port", str(chosen)] + (["--address", address] if address else [])
     variables = _environment(settings, embedded=address is None)
@@ -128,6 +130,34 @@ def ray_folder(settings: Settings) -> Path:
     """Where an embedded Ray keeps its sockets and logs: short, for a socket's path has 107 characters at most."""
     digest = hashlib.blake2b(str(settings.home.resolve()).encode(), digest_size=5).hexdigest()
     return Path("/tmp", f"isoflop-{os.getuid()}-{digest}")  # noqa: S108 - made with mode 0700, and its owner checked
+
+
+def _joined(address: str | None, known: Connection, settings: Settings) -> Connection:
+    """The control plane that runs, unless it runs elsewhere than the user wants. Raises: ConfigError."""
+    if address is not None:
+        with Client.connect(settings.home) as client:
+            where = client.health().ray
+        if where != address:
+            raise ConfigError(f"a control plane (pid {known.pid}) runs already, on Ray: {where}; `isoflop down` first")
+    return known
+
+
+def _check_address(address: str) -> None:
+    """Ray itself takes minutes to say that nobody is there. Raises: ConfigError."""
+    name, _, port = address.rpartition(":")
+    if not name or not port.isdecimal() or "/" in name:
+        raise ConfigError(f"the address of a Ray cluster is HOST:PORT of its head node, not {address!r}")
+    try:
+        socket.create_connection((name.strip("[]"), int(port)), timeout=5.0).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"no Ray cluster answers at {address}: {error}") from error
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"the folder {folder} cannot be made: {error.strerror or error}") from error
 
 
 def _spawn(settings: Settings, command: Sequence[str], variables: dict[str, str], deadline: float) -> None:
