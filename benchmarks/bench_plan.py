@@ -5,15 +5,13 @@
 Each size runs in a process of its own, so that its peak memory is its own. The loop does the same arithmetic (nodes,
 hours, compute, boot, interruption) one offer at a time and keeps the best; times are the best of several runs, and the
 ratio compares two numbers of one process. Real offers are read where a folder `../shared/data` lies beside the
-repository; elsewhere the same number of made-up ones stands in.
+repository; elsewhere the bundled price book stands in. The devices, places and egress prices are the product's own.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import gc
-import gzip
 import json
 import math
 import resource
@@ -26,7 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.domain.accelerator import Accelerator, Precision
+from orchestrator.catalog import accelerators, network, pricebook
+from orchestrator.catalog.importer import BadRows, read_csv
 from orchestrator.domain.contracts import Policy, PolicyContext
 from orchestrator.domain.offerbook import OfferBook, Words
 from orchestrator.domain.sizing import FiniteWork, Sizing
@@ -34,94 +33,42 @@ from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.workload import Limits, Training
 from orchestrator.planning.plan import plan
 from orchestrator.sizing.size import size
-from orchestrator.testing.builders import model, network
+from orchestrator.testing.builders import model
 from orchestrator.testing.clock import EPOCH
 from policies.cost.policy import create as create_cost
 from policies.latency.policy import create as create_latency
 
 REAL = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "offers.csv.gz"
-REAL_COUNT = 4653
-SIZES = (1_000, REAL_COUNT, 10_000, 100_000, 1_000_000)
+SIZES = (1_000, 4_653, 10_000, 100_000, 1_000_000)
 LOOP_LIMIT = 100_000  # the loop takes too long beyond
-TARGETS_MS = {REAL_COUNT: 5.0, 100_000: 50.0}
+TARGETS_MS = {4_653: 5.0, 100_000: 50.0}
 TARGET_MIB = 200.0
-DEVICES = {  # GiB, dense bf16 TFLOP/s: enough to size with; the product's own table is not what is measured here
-    "T4": (16, 65), "L4": (24, 121), "A10": (24, 125), "A10G": (24, 70), "V100": (16, 125), "A100": (40, 312),
-    "A100-80GB": (80, 312), "H100": (80, 989), "H200": (141, 989), "L40S": (48, 362), "B200": (180, 2250),
-    "MI300X": (192, 1307), "A6000": (48, 155), "RTXPRO6000": (96, 500), "GB200": (186, 2500),
-}  # fmt: skip
 
 
-def accelerators() -> tuple[Accelerator, ...]:
-    """The devices of the benchmark."""
-    return tuple(
-        Accelerator(
-            name=name,
-            vendor="any",
-            memory_gib=float(memory),
-            memory_bandwidth_gb_s=20.0 * memory,
-            peak_tflops=((Precision.FP32, peak / 8), (Precision.FP16, float(peak)), (Precision.BF16, float(peak))),
-            tdp_w=400.0,
-        )
-        for name, (memory, peak) in DEVICES.items()
-    )
-
-
-def rows() -> list[dict[str, str]]:
-    """The real offers, one row each, or made-up ones in the same columns."""
-    if REAL.exists():
-        with gzip.open(REAL, "rt") as file:
-            return list(csv.DictReader(file))
-    names = list(DEVICES)
-    return [
-        {
-            "provider": f"p{i % 8}",
-            "region": f"r{i % 97}",
-            "zone": "",
-            "instance_type": f"t{i}",
-            "gpu": names[i % len(names)],
-            "gpu_count": str(2 ** (i % 4)),
-            "on_demand": str(1.0 + (i * 37 % 101) / 10),
-            "spot": "",
-        }
-        for i in range(REAL_COUNT)
-    ]
+def market() -> OfferBook:
+    """The real offers, or the bundled price book."""
+    return read_csv(REAL, on_bad=BadRows.SKIP).book if REAL.exists() else pricebook.load()
 
 
 def book(count: int) -> OfferBook:
-    """`count` offers: the real ones, repeated under other instance types with prices moved by up to 20 %."""
-    real = rows()
-    index = np.arange(count) % len(real)
-    again = np.arange(count) // len(real)
+    """`count` offers: those of the market, repeated under other instance types with prices moved by up to 20 %.
+
+    A third of them say how many nodes they have.
+    """
+    real = market()
     rng = np.random.default_rng(7)
-    spot = np.array([bool(row["spot"]) for row in real])[index] & (rng.random(count) < 0.5)
-    price = np.array([float(row["on_demand"] or row["spot"] or "nan") for row in real])[index]
-    price *= np.where(spot, 0.4, 1.0) * np.where(again > 0, rng.uniform(0.8, 1.2, count), 1.0)
-    hazard = np.where(spot, np.where(rng.random(count) < 0.5, np.nan, 0.01), 0.0)
-
-    def words(name: str) -> Words:
-        column = Words.encode([row[name] for row in real])
-        return Words(column.codes[index], column.vocab)
-
-    kinds = words("instance_type")
-    copies = int(again.max()) + 1
-    vocab = tuple(f"{word}#{copy:06}" for word in kinds.vocab for copy in range(copies))
-    constant = {name: Words(np.zeros(count, np.int32), (value,)) for name, value in
-                (("tier", "cloud"), ("fabric", ""), ("source", "benchmark"))}  # fmt: skip
-    numbers = {"vcpus": 8.0, "host_memory_gib": 64.0, "boot_s": 180.0, "min_billing_s": 60.0}
+    rows = np.sort(rng.permutation(len(real))[:count]) if count <= len(real) else np.arange(count) % len(real)
+    again = np.arange(count) // len(real)
+    copies = int(again[-1]) + 1
+    whole = real.take(rows)
+    kinds = tuple(f"{word}#{copy:06}" for word in whole.instance_type.vocab for copy in range(copies))
+    moved = np.where(again > 0, rng.uniform(0.8, 1.2, count), 1.0)
     return OfferBook.from_columns(
         {
-            **{name: words(name) for name in ("provider", "region", "zone")},
-            "instance_type": Words((kinds.codes * copies + again).astype(np.int32), vocab),
-            "accelerator": words("gpu"),
-            "billing": Words(spot.astype(np.int32), ("on-demand", "spot")),
-            **constant,
-            **{name: np.full(count, value) for name, value in numbers.items()},
-            "gpus": np.array([float(row["gpu_count"] or "nan") for row in real])[index],
-            "usd_per_hour": price,
-            "interruption_rate": hazard,
-            "available": np.where(rng.random(count) < 0.3, rng.integers(0, 64, count), -1),
-            "observed_at": np.full(count, int(EPOCH.timestamp())),
+            **whole.columns(),
+            "instance_type": Words((whole.instance_type.codes * copies + again).astype(np.int32), kinds),
+            "usd_per_hour": whole.usd_per_hour * moved,
+            "available": np.where(rng.random(count) < 1 / 3, rng.integers(0, 64, count), -1),
         }
     ).sort()
 
@@ -173,7 +120,7 @@ def seconds(call: Callable[[], object], repeats: int) -> float:
 
 def measure(count: int) -> dict[str, float]:
     """One size: seconds of the plan and of the loop, and the plan's own peak of memory in MiB."""
-    snapshot = Snapshot(taken_at=EPOCH, book=book(count), accelerators=accelerators(), network=network())
+    snapshot = Snapshot(taken_at=EPOCH, book=book(count), accelerators=accelerators.load(), network=network.load())
     workload = Training(
         name="bench", model=model(), tokens=2e9, limits=Limits(deadline_s=7 * 86400.0, budget_usd=50_000.0)
     )
@@ -212,7 +159,8 @@ def main() -> None:
     if arguments.json:
         print("\n".join(json.dumps(result) for result in results))
         return
-    print(f"offers: {'real ones, perturbed and repeated' if REAL.exists() else 'made up (no ../shared/data here)'}")
+    which = "real" if REAL.exists() else "bundled (no ../shared/data here)"
+    print(f"offers: the {which} ones, perturbed and repeated")
     print(f"{'offers':>10} {'feasible':>9} {'plan':>10} {'ns/offer':>9} {'loop':>10} {'loop/plan':>10} {'peak MiB':>9}")
     for r in results:
         loop_ms, ratio = (

@@ -55,10 +55,13 @@ class Snapshot:
 def _columns(values: Sequence[Accelerator] | Sequence[Place] | Sequence[Link] | Sequence[EgressRate]) -> bytes:
     """The fields of every value, column by column: the repr of thousands of links would take longer than the plan."""
     names = [field.name for field in fields(values[0])] if values else []
-    columns = [[getattr(value, name) for value in values] for name in names]
-    return b"\1".join(
-        np.array(column, np.float64).tobytes()
-        if all(isinstance(value, float | int) for value in column)
-        else repr(column).encode()
-        for column in columns
-    )
+    return b"\1".join(_bytes([getattr(value, name) for value in values]) for name in names)
+
+
+def _bytes(column: Sequence[object]) -> bytes:
+    """A column of one type as bytes that differ where the values do."""
+    if isinstance(column[0], float | int):
+        return np.array(column, np.float64).tobytes()
+    if isinstance(column[0], str):
+        return "\0".join(map(str, column)).encode()
+    return repr(column).encode()

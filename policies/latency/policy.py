@@ -129,9 +129,9 @@ def _round_trips(atlas: Atlas, book: OfferBook, users: Sequence[tuple[Place, flo
             mean.append(float("nan"))
             worst.append(float("nan"))
             continue
-        trips = [(atlas.round_trip(user, place).ms, share) for user, share in users]
-        worst.append(max((ms for ms, _ in trips), default=0.0))
-        weighted = sum(ms * share for ms, share in trips)
+        trips = [atlas.round_trip(user, place).ms for user, _ in users]
+        worst.append(max(trips, default=0.0))
+        weighted = sum(ms * share for ms, (_, share) in zip(trips, users, strict=True))
         mean.append(weighted / rate if rate else worst[-1])
     return _RoundTrips(sites.spread(mean), sites.spread(worst))
 
