@@ -6,10 +6,13 @@ import logging
 from pathlib import Path
 
 
-def log_to(path: Path) -> None:
-    """Send this process's log to `path`."""
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
+def log_to(path: Path, *, terminal: bool = False) -> None:
+    """Send this process's log to `path`, and with `terminal` to standard error too."""
+    handlers: list[logging.Handler] = [logging.FileHandler(path)]
+    if terminal:
+        handlers.append(logging.StreamHandler())
     root = logging.getLogger()
-    root.addHandler(handler)
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
+        root.addHandler(handler)
     root.setLevel(logging.INFO)

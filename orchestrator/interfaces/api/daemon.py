@@ -85,7 +85,7 @@ class ControlPlane:
                 report.say({"busy": True})
                 raise ConfigError("another control plane of this state folder runs or is being started")
             stack.callback(lock.release)
-            log_to(control / "log")
+            log_to(control / "log", terminal=sys.stderr.isatty())
             connection.remove(control)
             listener = stack.enter_context(closing(server.listen(self.port)))
             app = App(self._settings)
