@@ -84,6 +84,12 @@ class CostPolicy:
             notes.append(
                 f"interruption rate unknown for {guessed} of the spot placements shown; assumed {rate:g} an hour"
             )
+        late = _late_by_rework(view, candidates, settings)
+        if late:
+            notes.append(
+                f"the time shown is without interruptions: with those expected, {late} of the placements shown "
+                "would end after the deadline"
+            )
         data = view.workload.data
         if data.location and data.size_gib > 0:
             assumed = self._egress(view, candidates, settings)[1]
@@ -146,6 +152,22 @@ def _hazard(candidates: Candidates, settings: Mapping[str, float]) -> FloatArray
     known = candidates.book.interruption_rate
     assumed = np.where(_spot(candidates), settings["assumed_spot_interruptions_per_hour"], 0.0)
     return np.where(np.isnan(known), assumed, known)
+
+
+def _late_by_rework(view: PlanView, candidates: Candidates, settings: Mapping[str, float]) -> int:
+    """How many candidates are in time by their hours, and late with those that interruptions are expected to cost."""
+    workload, limits = view.workload, view.workload.limits
+    if isinstance(workload, Inference) or (limits.deadline_s is None and limits.finish_by is None):
+        return 0
+    left_s = float("inf") if limits.deadline_s is None else limits.deadline_s
+    if limits.finish_by is not None:
+        left_s = min(left_s, (limits.finish_by - view.snapshot.taken_at).total_seconds())
+    boot_h = candidates.book.boot_s / 3600.0
+    lost = rework(workload, _hazard(candidates, settings), candidates.nodes, boot_h)
+    lost_h = np.maximum(candidates.hours - boot_h, 0.0) * lost
+    left_h = left_s / 3600.0
+    # Nodes are counted to end just in time, so that a loss within a hundredth of the time is no news.
+    return int(np.count_nonzero((lost_h > 0.01 * left_h) & (candidates.hours + lost_h > left_h)))
 
 
 def _is(column: Words, word: str) -> BoolArray:

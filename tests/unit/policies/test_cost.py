@@ -29,6 +29,8 @@ from policies.cost.policy import CostPolicy, create
 POLICY = create(PolicyContext())
 SIZED = sizing(effort=FiniteWork(gpu_hours=Band(80.0, 160.0, 240.0), energy_kwh=Band(1.0, 1.0, 1.0)))
 
+SAVING = Checkpointing(interval_s=1800.0)
+
 
 def candidates_of(view: PlanView) -> Candidates:
     return build(view.workload, view.snapshot, {"H100-SXM": SIZED}, Sieve(view.snapshot.book))
@@ -184,3 +186,14 @@ def test_a_misspelt_setting_is_refused_with_the_nearest() -> None:
         create(PolicyContext(settings={"assumed_egres_usd_per_gib": 1.0}))
     with pytest.raises(UserError, match="did you mean 'assumed_egress_usd_per_gib'"):
         prices(offer(), workload=training(settings=(Setting("cost", "assumed_egres_usd_per_gib", 1.0),)))
+
+
+def test_a_deadline_that_interruptions_would_break_is_said() -> None:
+    # 20 h of work, and one loss an hour that costs a boot and a quarter of an hour or more.
+    job = training(limits=Limits(deadline_s=30 * 3600.0), program=Program(command=("x",), checkpoint=SAVING))
+    spot = offer(billing=Billing.SPOT, interruption_rate=1.0, boot_s=900.0)
+    view = PlanView(workload=job, snapshot=snapshot(spot))
+    (note,) = POLICY.notes(view, candidates_of(view))
+    assert "1 of the placements shown would end after the deadline" in note
+    calm = PlanView(workload=job, snapshot=snapshot(offer(billing=Billing.SPOT, interruption_rate=1e-4)))
+    assert POLICY.notes(calm, candidates_of(calm)) == []
