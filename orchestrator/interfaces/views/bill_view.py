@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
 
 from orchestrator.interfaces.views import format as fmt
 from orchestrator.interfaces.views.page import Block, Line, Page, Table, Text, dim, left, line, right, strong, warn
@@ -35,28 +34,26 @@ class BillReport:
         lines = self.ledger.lines
         if not lines:
             return (line("Nothing was bought: $0.00."),)
-        amounts, total = fmt.sum_of([each.usd for each in lines])
-        rows = [_row(each, amount) for each, amount in zip(lines, amounts, strict=True)]
-        rows.append((strong("sum"), "", "", "", "", "", "", strong(total), ""))
+        rounded = fmt.ledger([each.usd for each in lines])
+        rows = [_row(each, amount) for each, amount in zip(lines, rounded.texts(), strict=True)]
+        rows.append((strong("sum"), "", "", "", "", "", "", strong(rounded.total()), ""))
         blocks: list[Block] = [Table(COLUMNS, tuple(rows))]
-        if len(self._by_run()) > 1:
-            by_run = self._by_run()
-            texts, _ = fmt.sum_of(list(by_run.values()))
-            table = tuple((run_id, text) for run_id, text in zip(by_run, texts, strict=True))
-            blocks += [Line(), Table((left("run"), right("USD")), table)]
+        by_run: dict[str, int] = {}
+        for each, units in zip(lines, rounded.units, strict=True):
+            by_run[each.run_id] = by_run.get(each.run_id, 0) + units
+        if len(by_run) > 1:
+            sums = tuple((run_id, rounded.text(units)) for run_id, units in by_run.items())
+            blocks += [Line(), Table((left("run"), right("USD")), sums)]
         return tuple(blocks)
 
     def document(self) -> object:
         """Lines and sums in US dollars, to the millionth."""
+        runs = [each.run_id for each in self.ledger.lines]
         return {
             "lines": to_jsonable(self.ledger.lines),
-            "usd_by_run": self._by_run(),
+            "usd_by_run": {run_id: self.ledger.of(run_id).total_usd for run_id in dict.fromkeys(runs)},
             "total_usd": self.ledger.total_usd,
         }
-
-    def _by_run(self) -> dict[str, float]:
-        grouped = groupby(self.ledger.lines, key=lambda each: each.run_id)
-        return {run_id: billing.total_usd(list(lines)) for run_id, lines in grouped}
 
 
 def _row(each: billing.Line, amount: str) -> tuple[Text, ...]:

@@ -37,7 +37,7 @@ class ExplainReport:
         if told.findings:
             rows = tuple(_row(finding) for finding in told.findings)
             blocks += [Table((right("#"), left("offer"), left("why")), rows), Line()]
-        if told.refusals:
+        if told.refusals and told.matched > len(told.findings):  # else each is listed with its reason
             total = sum(refusal.count for refusal in told.refusals)
             refused: list[tuple[Text, ...]] = []
             for refusal in told.refusals:

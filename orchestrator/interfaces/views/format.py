@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from math import floor, isfinite, isnan, log10
+from typing import NamedTuple
 
 from orchestrator.domain.sizing import Band
 
@@ -12,19 +13,20 @@ Show = Callable[[float], str]
 SECOND, MINUTE, HOUR, DAY, YEAR = 1.0, 60.0, 3600.0, 86400.0, 365.25 * 86400.0
 UNKNOWN = "unknown"
 UNBOUNDED = "unbounded"
-CENT = 0.01
+TEN_CENTS = 0.1
 
 
 def usd(amount: float) -> str:
-    """`$1,234.56`; below a cent to two digits (`$0.0021`), so that a price never reads as free."""
+    """`$1,234.56`; below ten cents to two digits (`$0.015`, `$0.0021`), so that a price never reads as free."""
     if not isfinite(amount):
         return _odd(amount)
     sign = "-" if amount < 0 else ""
     size = abs(amount)
     if 0 < size < 1e-6:
         return f"{sign}${size:.1e}"
-    if 0 < size < CENT:
-        return f"{sign}${size:.{1 - floor(log10(size))}f}"
+    if 0 < size < TEN_CENTS:
+        whole, _, digits = f"{size:.{1 - floor(log10(size))}f}".partition(".")
+        return f"{sign}${whole}.{digits.rstrip('0').ljust(2, '0')}"
     return f"{sign}${size:,.2f}"
 
 
@@ -200,26 +202,47 @@ def _odd(number: float) -> str:
     return UNKNOWN if isnan(number) else (UNBOUNDED if number > 0 else f"-{UNBOUNDED}")
 
 
-def sum_of(amounts: Sequence[float]) -> tuple[tuple[str, ...], str]:
-    """Amounts and their sum in US dollars, rounded so that what is printed adds up (largest remainders first).
+class Ledger(NamedTuple):
+    """Amounts rounded together, so that what is printed adds up: whole units of 10^-places US dollars."""
 
-    Two decimals, or as many as a sum below ten cents needs to show two digits.
+    units: tuple[int, ...]
+    places: int
+
+    def texts(self) -> tuple[str, ...]:
+        """Every amount."""
+        return tuple(self.text(units) for units in self.units)
+
+    def total(self) -> str:
+        """Their sum."""
+        return self.text(sum(self.units))
+
+    def text(self, units: int) -> str:
+        """`$1,234.56` of so many units."""
+        sign = "-" if units < 0 else ""
+        whole, part = divmod(abs(units), 10**self.places)
+        return f"{sign}${whole:,}.{part:0{self.places}d}"
+
+
+def ledger(amounts: Sequence[float]) -> Ledger:
+    """Finite amounts in US dollars, rounded so that they add up to the rounded sum (largest remainders first).
+
+    Two decimals, or as many as the largest amount needs to show two digits where that is less than ten cents, nine at most.
     """
-    total = sum(amounts)
-    if not isfinite(total):
-        return tuple(usd(amount) for amount in amounts), usd(total)
     largest = max((abs(amount) for amount in amounts), default=0.0)
-    places = 2 if largest >= 0.1 or largest == 0 else 1 - floor(log10(largest))
+    places = 2 if largest >= TEN_CENTS or largest == 0 else min(9, 1 - floor(log10(largest)))
     unit = 10.0**places
     floors = [floor(amount * unit) for amount in amounts]
-    missing = round(total * unit) - sum(floors)
+    missing = max(0, round(sum(amounts) * unit) - sum(floors))
     by_remainder = sorted(range(len(amounts)), key=lambda row: floors[row] - amounts[row] * unit)
     for row in by_remainder[:missing]:
         floors[row] += 1
-    return tuple(_dollars(units, places) for units in floors), _dollars(sum(floors), places)
+    return Ledger(tuple(floors), places)
 
 
-def _dollars(units: int, places: int) -> str:
-    sign = "-" if units < 0 else ""
-    whole, part = divmod(abs(units), 10**places)
-    return f"{sign}${whole:,}.{part:0{places}d}"
+def sum_of(amounts: Sequence[float]) -> tuple[tuple[str, ...], str]:
+    """The texts of `ledger(amounts)` and of their sum; where the sum is no number, each by itself."""
+    total = sum(amounts)
+    if not isfinite(total):
+        return tuple(usd(amount) for amount in amounts), usd(total)
+    rounded = ledger(amounts)
+    return rounded.texts(), rounded.total()

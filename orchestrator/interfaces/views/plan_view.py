@@ -165,6 +165,10 @@ class PlanReport:
         return [*blocks, Line()] if blocks else []
 
     def _command(self) -> list[Block]:
+        if not self.plan.considered:
+            return [
+                line(bad("No offers to choose from."), " Import some (isoflop catalog import), or set up a provider.")
+            ]
         if self.plan.best is None:
             return [line(bad("No feasible placement."), " The refusals above say which limit to relax.")]
         return [line("To run it:"), line(code(self.command), indent=2)]

@@ -112,7 +112,7 @@ class SizeReport:
             rows.append(("work", asked.work_line(self.workload)))
         flops = self._flops()
         if flops is not None and self.workload is not None:
-            days = f" ({fmt.count(round(flops / PFLOP_S_DAY, 2))} PFLOP/s-days)"
+            days = f" ({flops / PFLOP_S_DAY:,.3g} PFLOP/s-days)" if flops >= PFLOP_S_DAY / 100 else ""
             rows.append(("compute", strong(asked.flops_line(self.workload, flops) + days)))
         tokens = fmt.count(self.inference_tokens)
         size = fmt.scientific(self.model.active_parameters)
@@ -203,7 +203,7 @@ class SizeReport:
         prices = self.prices.get(device.name)
         cost = _cost(sizing, prices)
         if prices is None or cost is None:
-            return (dim("no price"), dim("unknown"))
+            return (dim("unknown"), dim("no price"))
         unit = "/h" if isinstance(sizing.effort, Service) else ""
         return (f"{fmt.usd_short(cost['p50'])}{unit}", self._quote(prices.low))
 

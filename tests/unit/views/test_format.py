@@ -20,7 +20,11 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
         (1234.56, "$1,234.56"),
         (-3.5, "-$3.50"),
         (0.01, "$0.01"),
-        (0.0002, "$0.00020"),
+        (0.0002, "$0.0002"),
+        (0.015, "$0.015"),
+        (0.05, "$0.05"),
+        (0.0999, "$0.10"),
+        (8.8e-9, "$8.8e-09"),
         (0.0014, "$0.0014"),
         (123.9e6, "$123,900,000.00"),
         (nan, "unknown"),
@@ -148,3 +152,21 @@ def test_an_estimate_shows_its_range_and_a_certain_number_stands_alone() -> None
 )
 def test_ages_are_rough(past: timedelta, text: str) -> None:
     assert fmt.age(NOON - past, NOON) == text
+
+
+@pytest.mark.parametrize(
+    ("amounts", "texts", "total"),
+    [
+        ([1 / 3, 1 / 3, 1 / 3], ("$0.34", "$0.33", "$0.33"), "$1.00"),
+        ([0.004, 0.004, 100.0], ("$0.01", "$0.00", "$100.00"), "$100.01"),
+        ([0.0018, 0.00004], ("$0.0018", "$0.0000"), "$0.0018"),
+        ([-1.005, 2.5], ("-$1.00", "$2.50"), "$1.50"),
+        ([], (), "$0.00"),
+    ],
+)
+def test_amounts_are_rounded_so_that_they_add_up(amounts: list[float], texts: tuple[str, ...], total: str) -> None:
+    assert fmt.sum_of(amounts) == (texts, total)
+
+
+def test_a_sum_that_is_no_number_is_no_traceback() -> None:
+    assert fmt.sum_of([1.0, inf]) == (("$1.00", "unbounded"), "unbounded")
