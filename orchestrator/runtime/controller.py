@@ -144,7 +144,6 @@ class Controller:
                     self.tick()
                 except ConfigError as error:
                     _log.error("nothing is decided while the store fails: %s", error)
-                    self._forget()
                 stop.wait(self._settings.tick_s)
         finally:
             with suppress(ConfigError):
@@ -162,6 +161,9 @@ class Controller:
         except Fenced as error:
             _log.warning("standing back: %s", error)
             self._forget()
+        except ConfigError:
+            self._forget()  # what was not stored did not happen: it is found out again, as after a crash
+            raise
 
     def _lead(self) -> int | None:
         now, ttl = self._clock.now(), timedelta(seconds=self._settings.leader_ttl_s)

@@ -437,7 +437,7 @@ class World:
             calls.work(0.6 if self.dice.chaos else 1.0)
             controller.tick()
         except ConfigError:
-            controller._forget()
+            pass
         except Crash:
             calls.crash()
             self.controllers[index] = self.controller()
