@@ -8,18 +8,19 @@ from orchestrator.domain.contracts import Annotates
 from orchestrator.domain.offerbook import UNKNOWN, IntArray
 from orchestrator.domain.plan import Placement
 from orchestrator.domain.spelling import hint
-from orchestrator.domain.workload import Inference
+from orchestrator.domain.workload import FineTune, Inference, Training
 from orchestrator.planning.judge import Judgement
 from orchestrator.planning.limits import accelerator_matches, hours_left, matches, region_matches
 
 LONG_H = 30 * 24.0  # a job without a deadline that takes longer than this is pointed out
+SLOW_FABRICS = frozenset({"", "ethernet"})
 NAMED = 5  # words listed before "and n more"
 
 
 def collect(
     judgement: Judgement, rows: IntArray, ranked: tuple[Placement, ...], *, max_price_age_s: float | None
 ) -> tuple[str, ...]:
-    """The notes, in a fixed order: market, limits, prices, stock, purchase, time, policies.
+    """The notes, in a fixed order: market, limits, prices, stock, purchase, network, time, policies.
 
     `ranked` are the candidates `rows`.
     """
@@ -32,6 +33,7 @@ def collect(
             notes += _stale(judgement, ranked, max_price_age_s)
         notes += _stock(judgement)
         notes += _purchase(ranked)
+        notes += _network(judgement, ranked)
         notes += _time(judgement, ranked)
         top = judgement.candidates.take(rows)
         for policy, _ in judgement.policies:
@@ -95,6 +97,19 @@ def _purchase(ranked: tuple[Placement, ...]) -> list[str]:
         if placement.buyable:
             return [f"{note}; the best that can be bought now is no. {rank}, {placement.label}"]
     return [f"{note}; none of the {len(ranked)} shown can be bought now"]
+
+
+def _network(judgement: Judgement, ranked: tuple[Placement, ...]) -> list[str]:
+    """Training exchanges gradients between nodes at every step; over a slow or unknown network it does not scale."""
+    (part,) = ranked[0].parts
+    gang = isinstance(judgement.view.workload, Training | FineTune)
+    if not gang or part.nodes == 1 or part.offer.fabric not in SLOW_FABRICS:
+        return []
+    network = "an ethernet of unknown speed" if part.offer.fabric else "a network that the offer does not describe"
+    return [
+        f"the best placement trains on {part.nodes:,} nodes over {network}, while its hours suppose that speed "
+        "grows with the number of devices: expect fewer tokens a second than a fast fabric would give"
+    ]
 
 
 def _time(judgement: Judgement, ranked: tuple[Placement, ...]) -> list[str]:
