@@ -25,9 +25,9 @@ def write(path: Path, text: str) -> None:
 
     Raises: UserError naming the file.
     """
-    target = path.resolve() if path.is_symlink() else path
     draft = ""
     try:
+        target = path.resolve() if path.is_symlink() else path
         if target.exists() and not target.is_file():  # /dev/stdout, a pipe: nothing to replace
             target.write_text(text, encoding="utf-8")
             return

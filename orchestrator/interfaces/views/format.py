@@ -226,7 +226,7 @@ class Ledger(NamedTuple):
 def ledger(amounts: Sequence[float]) -> Ledger:
     """Finite amounts in US dollars, rounded so that they add up to the rounded sum (largest remainders first).
 
-    Two decimals, or as many as the largest amount needs to show two digits where that is less than ten cents, nine at most.
+    Two decimals, or as many as the largest amount needs to show two digits where that is below ten cents, nine at most.
     """
     largest = max((abs(amount) for amount in amounts), default=0.0)
     places = 2 if largest >= TEN_CENTS or largest == 0 else min(9, 1 - floor(log10(largest)))
