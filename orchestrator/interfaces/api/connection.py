@@ -6,11 +6,15 @@ import fcntl
 import json
 import os
 import secrets
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from orchestrator.domain.errors import ConfigError
 from orchestrator.interfaces.api import processes
+
+# A killed process can hold its files for a moment after it is seen to be dead: its last threads are still ending.
+DYING_S = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,17 +88,21 @@ class Lock:
         self._path = control / "lock"
         self._descriptor: int | None = None
 
-    def acquire(self) -> bool:
-        """Take the lock if it is free. Raises: ConfigError where the file cannot be opened."""
+    def acquire(self, *, patience_s: float = 0.0) -> bool:
+        """Take the lock, if it is or becomes free within `patience_s`.
+
+        Raises: ConfigError where the file cannot be opened.
+        """
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigError(f"{self._path} cannot be opened: {error.strerror or error}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
+        deadline = time.monotonic() + patience_s
+        while not _locked(descriptor):
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                return False
+            time.sleep(0.05)
         self._descriptor = descriptor
         return True
 
@@ -103,6 +111,14 @@ class Lock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _replace(path: Path, text: str) -> None:

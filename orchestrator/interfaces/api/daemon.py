@@ -81,7 +81,7 @@ class ControlPlane:
         control = self._settings.control_dir
         with ExitStack() as stack:
             lock = Lock(control)
-            if not lock.acquire():
+            if not lock.acquire(patience_s=connection.DYING_S):
                 report.say({"busy": True})
                 raise ConfigError("another control plane of this state folder runs or is being started")
             stack.callback(lock.release)

@@ -105,7 +105,7 @@ def tidy(settings: Settings) -> None:
     if not settings.control_dir.exists():
         return
     lock = Lock(settings.control_dir)
-    if lock.acquire():
+    if lock.acquire(patience_s=connection.DYING_S):
         try:
             connection.remove(settings.control_dir)
             sweep(settings)
@@ -216,10 +216,20 @@ def _answering(settings: Settings, deadline: float) -> Connection:
             problem: IsoflopError = ConfigError("it has no connection file")
         except IsoflopError as error:
             problem = error
+        if known is None and _unclaimed(settings):
+            raise ConfigError(f"the control plane did not come up: see {settings.control_dir / 'log'}")
         if time.monotonic() > deadline:
             who = f" (pid {known.pid})" if known else ""
             raise ConfigError(f"the control plane{who} does not answer ({problem}): see {settings.control_dir / 'log'}")
         time.sleep(0.2)
+
+
+def _unclaimed(settings: Settings) -> bool:
+    """Whether no control plane of this state folder runs or is being started."""
+    lock = Lock(settings.control_dir)
+    free = lock.acquire()
+    lock.release()
+    return free and running(settings) is None
 
 
 def _environment(settings: Settings, *, embedded: bool) -> dict[str, str]:

@@ -56,13 +56,17 @@ def _pids() -> Iterator[int]:
 
 
 def _writes(pid: int, prefix: str) -> bool:
-    folder = PROC / str(pid)
     try:
-        return any(
-            os.readlink(folder / "fd" / number).startswith(prefix) and _writable(folder / "fdinfo" / number)
-            for number in os.listdir(folder / "fd")
-        )
+        numbers = os.listdir(PROC / str(pid) / "fd")
     except OSError:  # it ended meanwhile, or is another user's
+        return False
+    return any(_holds(PROC / str(pid), number, prefix) for number in numbers)
+
+
+def _holds(folder: Path, number: str, prefix: str) -> bool:
+    try:
+        return os.readlink(folder / "fd" / number).startswith(prefix) and _writable(folder / "fdinfo" / number)
+    except OSError:  # closed meanwhile
         return False
 
 

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +122,18 @@ def test_one_holds_the_lock_at_a_time(tmp_path: Path) -> None:
     second.release()
 
 
+def test_a_lock_that_is_let_go_in_time_is_taken(tmp_path: Path) -> None:
+    first, second = Lock(tmp_path), Lock(tmp_path)
+    assert first.acquire()
+    taken: list[bool] = []
+    waiting = threading.Thread(target=lambda: taken.append(second.acquire(patience_s=60)))
+    waiting.start()
+    first.release()
+    waiting.join()
+    assert taken == [True]
+    second.release()
+
+
 def test_who_writes_into_a_folder_is_found_and_who_only_reads_is_not(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -159,6 +172,13 @@ def test_without_the_extra_up_says_what_to_install(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(host, "NEEDED", ("ray_that_is_absent",))
     with pytest.raises(ConfigError, match=r"pip install 'isoflop\[run\]'"):
         host.start(settings)
+
+
+def test_nobody_waits_for_a_control_plane_that_did_not_come_up(tmp_path: Path) -> None:
+    settings = config.load({"ISOFLOP_HOME": str(tmp_path), "HOME": str(tmp_path)})
+    settings.control_dir.mkdir()
+    with pytest.raises(ConfigError, match="did not come up"):
+        host._answering(settings, deadline=float("inf"))
 
 
 @pytest.mark.parametrize("address", ["nonsense", "local", "auto", ":1", "host:", "host:x", "ray://host:10001", ""])
