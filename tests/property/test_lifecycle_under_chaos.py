@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from orchestrator.domain.events import Moved, OrphanReleased, Purchased, PurchaseIntended
 from orchestrator.domain.run import TRANSITIONS, RunState
 from orchestrator.lifecycle import billing
-from tests.property.lifecycle_world import OTHER, OWNER, World
+from tests.property.lifecycle_fakes import OTHER, OWNER
+from tests.property.lifecycle_world import World
 
 SEEDS = st.integers(min_value=0, max_value=2**32)
 E = TypeVar("E")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -46,16 +47,11 @@ def test_a_job_gets_no_more_time_than_the_provider_leaves() -> None:
 def test_a_reclaim_without_a_date_gives_the_job_its_grace() -> None:
     scene = Scene()
     scene.to_running()
-    scene.step(sights=scene.shown())
-    lease = ready(Buy(run_id="r", token="r-1", offer=scene.attempt.offer, nodes=1, boot=None), scene.now)  # type: ignore[arg-type]
-    seen = Listing(asked_at=scene.now, leases=(type(lease)(**fields(lease, state=LeaseState.RECLAIMING)),))
-    scene.step(sights={"alpha": seen})
-    assert len(scene.told(ReclaimNoticed)) == 1
+    assert scene.attempt.lease is not None
+    taken = replace(scene.attempt.lease, state=LeaseState.RECLAIMING)
+    scene.step(sights={"alpha": Listing(asked_at=scene.now, leases=(taken,))})
+    assert scene.told(ReclaimNoticed)[0].reclaim_at == scene.now + timedelta(seconds=GRACE_S)
     assert scene.state is RunState.STOPPING
-
-
-def fields(value: object, **changes: object) -> dict[str, object]:
-    return {name: getattr(value, name) for name in value.__slots__} | changes  # type: ignore[attr-defined]
 
 
 def test_the_request_to_stop_is_stored_once_and_delivered_again_after_a_crash() -> None:

@@ -21,7 +21,7 @@ from orchestrator.runtime.controller import Controller, ControllerSettings, Stam
 from orchestrator.testing.builders import lease, offer, placement_on, plan_of, program, training
 from orchestrator.testing.clock import FakeClock
 from orchestrator.testing.memory_store import MemoryStore, Shelf
-from tests.property.lifecycle_world import OTHER, OWNER, Dice, FakeGateway, FakeLauncher, FakeMarket, Held
+from tests.property.lifecycle_fakes import OTHER, OWNER, Dice, FakeGateway, FakeLauncher, FakeMarket, Held
 
 TICK_S = 0.5
 
