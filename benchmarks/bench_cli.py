@@ -4,7 +4,8 @@
 
 `isoflop --help` is compared with the help of a two-command typer application, once as typer draws it by default and
 once with typer's plain help, and `isoflop plan` over real offers with the import of numpy, pydantic and typer alone.
-Rounds alternate between command and baseline, so that a busy machine slows both, and the medians are compared. Real
+Rounds alternate between command and baseline, so that a busy machine slows both, and the medians are compared; both
+find their bytecode compiled, as an installation leaves it. Real
 offers are read where a folder `../shared/data` lies beside the repository; without it that row is left out and said so.
 """
 
@@ -76,7 +77,9 @@ def main() -> None:
 def measure(home: Path, rounds: int) -> list[Row]:
     """Every row, in a state folder of its own."""
     environment = {**os.environ, "ISOFLOP_HOME": str(home / "state"), "NO_COLOR": "1"}
-    environment.pop("ISOFLOP_CONFIG", None)
+    for name in ("ISOFLOP_CONFIG", "PYTHONDONTWRITEBYTECODE"):
+        environment.pop(name, None)
+    environment["PYTHONPYCACHEPREFIX"] = str(home / "bytecode")  # warm for both sides, as it is after an installation
     rich, plain = home / "two_rich.py", home / "two_plain.py"
     rich.write_text(TWO_COMMANDS.format(options=""))
     plain.write_text(TWO_COMMANDS.format(options="rich_markup_mode=None"))

@@ -158,14 +158,14 @@ def started(app: App) -> Iterator[Client]:
         yield client
 
 
-def handed_in(client: Client, accepted: Accepted, *, key: str) -> Said:
+def handed_in(source: Reader, accepted: Accepted, *, key: str) -> Said:
     """What to say about a submission: new, new again, or known by its key."""
     run_id = accepted.run_id
     commands = (f"isoflop status {run_id} --watch", f"isoflop logs {run_id} -f")
     fields: dict[str, object] = {"run_id": run_id, "created": accepted.created, "key": key or None}
     if not accepted.created:
         return Said((warn(f"already submitted as run {run_id}: the key {key!r} was seen before"),), fields, commands)
-    runs = client.runs()
+    runs = source.runs()
     mine = next(run for run in runs if run.id == run_id)
     others = [run.id for run in runs if run.id != run_id and (run.name, run.kind) == (mine.name, mine.kind)]
     fields["same_name"] = others
