@@ -191,9 +191,10 @@ class Controller:
         stamped = self._calls.collect()
         self._catch_up()
         results, jobs = self._take([outcome for term, outcome in stamped if term == fence and outcome is not None])
+        observed = self._observed(fence, jobs)
         for run in list(self._memory.runs.values()):
             if not run.state.final:
-                self._decide(fence, run, tuple(results[run.id]), jobs)
+                self._decide(fence, run, replace(observed, results=tuple(results[run.id])))
         self._record_orphans(fence, results[""])
         self._release_orphans(fence)
         self._watch(fence)
@@ -232,19 +233,21 @@ class Controller:
             until = result.action.until
             memory.stops[key] = min(until, memory.stops.get(key, until))
 
-    def _decide(self, fence: int, run: Run, results: tuple[Result, ...], jobs: dict[str, JobStatus]) -> None:
+    def _observed(self, fence: int, jobs: dict[str, JobStatus]) -> Observed:
+        """What all runs see alike: what one begins in this tick is about keys of its own, and no news to the others."""
         memory = self._memory
-        observed = Observed(
+        return Observed(
             since=memory.since,
             fence=fence,
             sights=memory.sights,
             jobs=jobs,
-            results=results,
             tries=memory.tries,
             busy=self._calls.busy(),
             seen=frozenset(memory.seen),
             stops=memory.stops,
         )
+
+    def _decide(self, fence: int, run: Run, observed: Observed) -> None:
         decision = reconcile(run, observed, self._clock.now(), self._rules)
         if decision.events:
             self._store.append(decision.events, fence=fence)
