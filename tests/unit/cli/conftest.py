@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.interfaces.cli.main import invoke
+from orchestrator.interfaces.cli.application import invoke
 
 JOB = """\
 kind: Training

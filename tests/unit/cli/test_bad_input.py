@@ -71,8 +71,8 @@ def test_a_deadline_in_the_past_is_infeasible_and_says_so(cli: Cli, tmp_path: Pa
     path.write_text(JOB + "limits: {deadline: 2020-01-01}\n")
     ran = cli("plan", path, "--snapshot", market)
     assert ran.code == 3
-    assert "by 2020-01-01 00:00:00Z (in -" in ran.out
-    assert "deadline" in ran.out
+    assert "(in -" in ran.out
+    assert "before the snapshot" in ran.out
 
 
 def test_a_model_that_fits_nowhere_is_infeasible(cli: Cli, tmp_path: Path, market: Path) -> None:

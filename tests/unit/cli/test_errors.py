@@ -14,7 +14,7 @@ import typer
 
 from orchestrator.domain import errors as domain
 from orchestrator.domain.errors import IsoflopError, Problem, SpecError
-from orchestrator.interfaces.cli import errors, main
+from orchestrator.interfaces.cli import application, errors
 from orchestrator.testing.builders import plan_of
 from tests.unit.cli.conftest import Cli
 
@@ -48,7 +48,7 @@ def ends_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None
 
         stand_in = ModuleType("schema")
         stand_in.run = run  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, f"{main.PACKAGE}.schema", stand_in)
+        monkeypatch.setitem(sys.modules, f"{application.PACKAGE}.schema", stand_in)
 
     return use
 

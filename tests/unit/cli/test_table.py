@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.interfaces.cli import main
+from orchestrator.interfaces.cli import application
 from orchestrator.interfaces.cli.table import COMMANDS, Entry
 from tests.unit.cli.conftest import Cli
 
-FOLDER = Path(inspect.getfile(main)).parent
-HELPERS = {"__init__", "main", "table", "errors", "files", "session", "control"}
+FOLDER = Path(inspect.getfile(application)).parent
+HELPERS = {"__init__", "application", "main", "table", "errors", "files", "session", "control"}
 LOOK = """
 import sys
-from orchestrator.interfaces.cli.main import invoke
+from orchestrator.interfaces.cli.application import invoke
 invoke(["--help"])
 print(*sorted(sys.modules), file=sys.stderr)
 """
@@ -31,7 +31,7 @@ def test_the_table_lists_every_command_module() -> None:
 
 @pytest.mark.parametrize("entry", [entry for entry in COMMANDS if not entry.group], ids=lambda entry: entry.name)
 def test_the_help_in_the_table_is_that_of_the_command(entry: Entry) -> None:
-    module = importlib.import_module(f"{main.PACKAGE}.{entry.name}")
+    module = importlib.import_module(f"{application.PACKAGE}.{entry.name}")
     assert (inspect.getdoc(module.run) or "").splitlines()[0] == entry.help
 
 
@@ -68,8 +68,8 @@ def test_every_sub_command_of_catalog_explains_itself(name: str, cli: Cli) -> No
 def test_help_imports_no_command_and_nothing_slow() -> None:
     said = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True)
     loaded = set(said.stderr.split())
-    assert "orchestrator.interfaces.cli.main" in loaded
-    commands = {f"{main.PACKAGE}.{entry.name}" for entry in COMMANDS}
+    assert "orchestrator.interfaces.cli.application" in loaded
+    commands = {f"{application.PACKAGE}.{entry.name}" for entry in COMMANDS}
     assert not loaded & (commands | {"numpy", "pydantic", "rich", "yaml", "ray", "httpx", "importlib.metadata"})
 
 
