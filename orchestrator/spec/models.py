@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -11,7 +12,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 from orchestrator.domain.workload import Model
-from orchestrator.spec.huggingface import from_config_json
 
 __all__ = ["find_model", "from_config_json", "known_models", "nearest_models"]
 
@@ -23,6 +23,13 @@ VARIANT = re.compile(r"[-_ ](?:hf|instruct|chat|base|it|pt)$", re.IGNORECASE)
 def known_models() -> tuple[Model, ...]:
     """Every model of the catalogue, in the table's order; `source` says where its numbers come from."""
     return tuple(model for model, _ in _table())
+
+
+def from_config_json(path: Path) -> Model:
+    """The model of a Hugging Face `config.json`, as `spec.huggingface` reads it. Raises: SpecError."""
+    reader = importlib.import_module("orchestrator.spec.huggingface")  # most jobs name a model or give its numbers
+    model: Model = reader.from_config_json(path)
+    return model
 
 
 def find_model(name: str) -> Model | None:
