@@ -160,8 +160,6 @@ class PlanReport:
         blocks += [line(dim("note: "), note) for note in plan.notes]
         if plan.bound is not None and plan.best is not None:
             blocks.append(line(dim("bound: "), _bound(plan)))
-        if plan.workload.program is None:
-            blocks.append(line(warn("note: "), NO_PROGRAM))
         return [*blocks, Line()] if blocks else []
 
     def _command(self) -> list[Block]:
@@ -171,10 +169,11 @@ class PlanReport:
             ]
         if self.plan.best is None:
             return [line(bad("No feasible placement."), " The refusals above say which limit to relax.")]
-        return [line("To run it:"), line(code(self.command), indent=2)]
+        before = "To run it:" if self.plan.workload.program else NO_PROGRAM
+        return [line(before), line(code(self.command), indent=2)]
 
 
-NO_PROGRAM = "the job has no command: it can be planned, not run, until the job file says what to run"
+NO_PROGRAM = "The job has no command. To run it, say in the job file what to run (run.command), then:"
 
 
 def _apart(best: Placement, other: Placement) -> str:
@@ -214,9 +213,9 @@ def _effort_rows(placement: Placement) -> list[tuple[str, Text]]:
         trip = f"{placement.rtt_ms:,.0f} ms to the farthest users" if placement.rtt_ms is not None else "not asked"
         rate = f"{fmt.plural(service.replicas, 'replica')} of {service.requests_per_s_per_replica:.3g} requests/s"
         return [("service", f"{rate}; {mfu}"), ("latency", latency), ("round trip", trip)]
-    work = (
-        f"{fmt.band(sizing.effort.gpu_hours, fmt.gpu_hours)}, {fmt.band(sizing.effort.energy_kwh, fmt.energy)}; {mfu}"
-    )
+    kwh = sizing.effort.energy_kwh
+    energy = fmt.band(kwh, fmt.energy) if kwh.p50 else "energy unknown"  # 0: the device's rated power is not published
+    work = f"{fmt.band(sizing.effort.gpu_hours, fmt.gpu_hours)}, {energy}; {mfu}"
     return [("work", work), ("time", fmt.band(placement.hours, fmt.hours))]
 
 

@@ -180,7 +180,7 @@ class SizeReport:
             fmt.percent(sizing.mfu.value),
             fmt.band(effort.gpu_hours, fmt.gpu_hours),
             fmt.hours(effort.gpu_hours.p50 / sizing.min_gpus),
-            fmt.energy(effort.energy_kwh.p50),
+            fmt.energy(effort.energy_kwh.p50) if effort.energy_kwh.p50 else "unknown",
             *self._price_cells(device, sizing),
         )
 
