@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from orchestrator.catalog import cache, pricebook
+from orchestrator.catalog import cache
 from orchestrator.domain.offerbook import OfferBook
 
 SITE_KEY = ("provider", "region", "instance_type", "billing")  # an offer without its zone
@@ -24,12 +25,12 @@ def read(folder: Path, edition: str) -> OfferBook:
 
     Raises: ConfigError for an unknown edition or an import that is damaged.
     """
-    pricebook.check(edition)
     imports = cache.stored(folder)
     inputs = "\n".join(_fingerprints((*_bundled(), *imports)))
     kept = folder / f".{edition}{cache.SUFFIX}"
     merged = _kept(kept, inputs)
     if merged is None:
+        pricebook = importlib.import_module("orchestrator.catalog.pricebook")  # seldom needed, and never once kept
         merged = merge(pricebook.load(edition), cache.load(folder))
         if imports:  # the price book alone is read in a few milliseconds: not worth a file
             with suppress(OSError):  # a cache is no promise: read-only and full disks plan all the same
