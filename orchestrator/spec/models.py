@@ -38,9 +38,9 @@ def find_model(name: str) -> Model | None:
     Case and separators do not matter ("Llama 3.1 8B", "llama-3.1-8b"), but digits keep their groups: "llama-27b" is not
     Llama 2 7B. Hugging Face ids count too ("meta-llama/Llama-3.1-8B"), with or without "-Instruct" and the like.
     """
-    for model, _ in _table():  # the name as the catalogue spells it: no plan waits for an index of all other spellings
-        if model.name == name:
-            return model
+    named = _names().get(_key(name))
+    if named is not None:  # no plan waits for an index of the aliases, which are seven times as many
+        return named
     index = _index()
     for spelling in (name, VARIANT.sub("", name.strip())):
         found = index.get(_key(spelling))
@@ -74,11 +74,18 @@ def _table() -> tuple[tuple[Model, tuple[str, ...]], ...]:
 
 
 @lru_cache(maxsize=1)
-def _index() -> Mapping[str, Model]:
-    """By normalised spelling. Names come before aliases, and those before the short forms of Hugging Face ids."""
+def _names() -> Mapping[str, Model]:
+    """The models by their normalised names."""
     index: dict[str, Model] = {}
     for model, _ in _table():
         index.setdefault(_key(model.name), model)
+    return MappingProxyType(index)
+
+
+@lru_cache(maxsize=1)
+def _index() -> Mapping[str, Model]:
+    """By normalised spelling. Names come before aliases, and those before the short forms of Hugging Face ids."""
+    index = dict(_names())
     for shorten in (False, True):
         for model, aliases in _table():
             for alias in aliases:
