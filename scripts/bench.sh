@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # Measures every figure that the README and docs quote, each as a ratio against a named baseline in the same run.
+# Exits 1 where a target is missed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh
+missed=0
 for script in benchmarks/bench_*.py; do
   printf '\n%s\n' "$script"
-  .venv/bin/python "$script"
+  .venv/bin/python "$script" || missed=1
 done
+exit "$missed"
