@@ -16,7 +16,7 @@ mkdir -p "$ISOFLOP_HOME"
 say "1. What would it take? A 7 B model on 2 T tokens, within 30 days, in the EU, under \$200 000."
 run isoflop plan examples/llama-7b.yaml --top 5
 
-say "2. A job for this machine. The market is simulated, the machines it sells are this one, and one of them is reclaimed half-way."
+say "2. A job for this machine. The market is simulated, the machines it sells are this one, and one of them is reclaimed part-way."
 cp examples/demo.toml "$ISOFLOP_HOME/config.toml"
 run isoflop plan examples/char-transformer/job.yaml -o "$ISOFLOP_HOME/plan.json"
 
