@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from orchestrator.app import Check
+from orchestrator.checkup import Check
 from orchestrator.domain.accelerator import Precision
 from orchestrator.domain.contracts import Policy, PolicyContext
 from orchestrator.domain.events import (

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from orchestrator.config import Settings
 from orchestrator.domain.errors import ConfigError, IsoflopError
+from orchestrator.installation import check_names
 from orchestrator.interfaces.api import connection, faults, processes
 from orchestrator.interfaces.api.client import Client
 from orchestrator.interfaces.api.connection import Connection, Lock
@@ -46,11 +47,12 @@ def start(
 
     `address` joins an existing Ray cluster. In the foreground this process *becomes* the control plane and does not
     return. Of two calls at once both return the same control plane.
-    Raises: ConfigError where it cannot start, with what it said.
+    Raises: ConfigError where it cannot start, with what it said, and where a package name is not ours alone.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"the control plane needs {', '.join(missing)}: pip install 'isoflop[run]'")
+    check_names()
     if running(settings) is not None:
         return _joined(address, _answering(settings, time.monotonic() + wait_s), settings)
     if address is not None:

@@ -6,20 +6,20 @@ import importlib.util
 import platform
 import sys
 from functools import partial
-from importlib import metadata
 from typing import Annotated
 
 import typer
 
-from orchestrator.app import App, Check, check, checks
+from orchestrator.app import App
+from orchestrator.checkup import Check, check, checks
 from orchestrator.domain.errors import ConfigError
+from orchestrator.installation import check_names
 from orchestrator.interfaces.api import host
 from orchestrator.interfaces.api.client import Client
 from orchestrator.interfaces.cli import session
 from orchestrator.interfaces.views.choose import choose, waiting
 from orchestrator.interfaces.views.doctor_view import DoctorReport
 
-PACKAGES = ("orchestrator", "providers", "policies")  # generic names: another distribution may bring the same
 EXTRAS = {
     "run": ("ray", "starlette", "uvicorn"),
     "gpu": ("pynvml",),
@@ -37,7 +37,7 @@ def run(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     Exit codes: 0 everything works, 2 something needs mending.
     """
     with waiting("looking"):
-        found = [check("python", partial(_python)), check("installation", partial(_installation))]
+        found = [check("python", partial(_python)), check("installation", partial(check_names))]
         found += [Check(f"extra {name}", True, _extra(name, modules)) for name, modules in EXTRAS.items()]
         app = session.open_app()
         found += checks(app)
@@ -50,16 +50,6 @@ def run(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 def _python() -> str:
     return f"{platform.python_implementation()} {platform.python_version()} at {sys.executable}"
-
-
-def _installation() -> str:
-    """Raises: ConfigError where another distribution installs a package of one of our names."""
-    owners = metadata.packages_distributions()
-    strangers = {name: sorted(owner for owner in set(owners.get(name, ())) if owner != "isoflop") for name in PACKAGES}
-    clashes = [f"{name} is also installed by {', '.join(others)}" for name, others in strangers.items() if others]
-    if clashes:
-        raise ConfigError(f"{'; '.join(clashes)}: install isoflop into an environment of its own")
-    return f"isoflop {metadata.version('isoflop')}; {', '.join(PACKAGES)} are ours alone"
 
 
 def _extra(name: str, modules: tuple[str, ...]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.app import Check
+from orchestrator.checkup import Check
 from orchestrator.interfaces.views import format as fmt
 from orchestrator.interfaces.views.page import Line, Page, Table, Text, bad, good, left, line, strong
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import config, credentials, registry
+from orchestrator import config, credentials, installation, registry
 from orchestrator.domain.errors import ConfigError, MissingCredentials, UserError
 
 
@@ -106,3 +106,11 @@ def test_a_literal_is_refused_without_repeating_it(literal: str) -> None:
 def test_the_registry_names_the_nearest_provider() -> None:
     with pytest.raises(ConfigError, match="did you mean 'simulated'"):
         registry.provider_factory("simulate")
+
+
+def test_a_package_name_of_somebody_elses_is_an_error_that_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "ours alone" in installation.check_names()
+    owners = {"orchestrator": ["isoflop"], "providers": ["isoflop", "django-providers"], "policies": ["isoflop"]}
+    monkeypatch.setattr(installation.metadata, "packages_distributions", lambda: owners)
+    with pytest.raises(ConfigError, match="providers is also installed by django-providers"):
+        installation.check_names()
