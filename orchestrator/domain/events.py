@@ -235,7 +235,7 @@ class Sighted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrphanReleased:
-    """A lease under our owner tag that no run knows was released."""
+    """A lease under our owner tag that no run knows was released: `lease` as it was listed, for the bill."""
 
     kind: Literal["orphan-released"] = "orphan-released"
     run_id: str  # ""
@@ -243,6 +243,7 @@ class OrphanReleased:
     provider: str
     lease_id: str
     token: str
+    lease: Lease | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

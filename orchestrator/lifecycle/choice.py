@@ -83,7 +83,7 @@ def _unfit(draft: Draft, placement: Placement) -> str:
         return "of a provider that does not answer"
     budget = run.workload.limits.budget_usd
     if budget is not None:
-        least_s = max(draft.grace_s + draft.leave_s, offer.min_billing_s)
+        least_s = max(offer.boot_s + draft.grace_s + draft.leave_s, offer.min_billing_s)
         least = price_usd(least_s, 0.0, placement.usd_per_hour)
         if least > 0 and spent_usd(run, draft.now) + least >= budget:
             return "over budget"

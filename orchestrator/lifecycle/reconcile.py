@@ -135,7 +135,7 @@ def _starting(draft: Draft) -> None:
     lost = draft.lost(attempt)
     if draft.run.cancel_asked_at is not None:
         draft.end(RunState.CANCELLED, CANCELLED)
-    elif draft.over_budget(0.0):
+    elif draft.over_budget(0.0 if attempt.launch_intended else draft.grace_s):  # a job once begun takes its grace
         draft.end(RunState.FAILED, OVER_BUDGET)
     elif lost:
         draft.move(RunState.RECOVERING, lost)

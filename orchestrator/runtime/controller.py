@@ -17,6 +17,7 @@ from orchestrator.domain.contracts import Clock, Launcher, Store
 from orchestrator.domain.errors import ConfigError, Fenced
 from orchestrator.domain.events import ControllerNote, OrphanReleased
 from orchestrator.domain.job import Handle, JobStatus
+from orchestrator.domain.lease import Lease
 from orchestrator.domain.run import AttemptState, Run
 from orchestrator.lifecycle.actions import (
     Action,
@@ -128,6 +129,7 @@ class Controller:
             checkpoints=settings.checkpoints,
             timeouts=settings.timeouts,
         )
+        self._strays: dict[str, Lease] = {}  # orphans by id as last listed: facts for the bill, whoever leads
         self._fence: int | None = None
         self._leads_until = clock.now()
         self._memory = _Memory(since=clock.now())
@@ -280,6 +282,7 @@ class Controller:
                     provider=action.provider,
                     lease_id=action.lease_id,
                     token=action.token,
+                    lease=self._strays.get(action.lease_id),
                 )
                 self._store.append([event], fence=fence)
 
@@ -290,6 +293,7 @@ class Controller:
             for lease in found:
                 action = GiveBack(run_id="", token=lease.token, provider=provider, lease_id=lease.id)
                 tries = memory.tries.get(action.key)
+                self._strays[lease.id] = lease
                 due = action.key not in busy and (tries is None or now >= tries.retry_at)
                 if due and lease.id not in memory.gone:
                     self._begin(fence, _lane(action), action.key, partial(self._applier.carry_out, action))

@@ -6,14 +6,14 @@ import json
 import re
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 
 from orchestrator.domain.contracts import Clock, Launcher, Store
 from orchestrator.domain.errors import UserError
-from orchestrator.domain.events import CancelAsked, Progressed, Recorded, Submitted
+from orchestrator.domain.events import CancelAsked, OrphanReleased, Progressed, Recorded, Submitted
 from orchestrator.domain.job import Handle
 from orchestrator.domain.run import Attempt, AttemptState, Run
 from orchestrator.interfaces.api.faults import Refused, RunsOpen, UnknownRun
@@ -54,6 +54,7 @@ class Service:
         self._suffix = suffix
         self._lock = threading.Lock()
         self._runs: dict[str, _Known] = {}
+        self._orphans: list[OrphanReleased] = []
         self._seq = 0
 
     def submit(self, body: Mapping[str, object]) -> Accepted:
@@ -98,12 +99,12 @@ class Service:
         """What one run, or everything, has cost by now. Raises: UnknownRun."""
         now = self._clock.now()
         with self._lock:
-            if run_id is None:
-                self._catch_up()
-                chosen: Iterable[_Known] = self._runs.values()
-            else:
-                chosen = (self._find(run_id),)
-            return Ledger(tuple(chain.from_iterable(billing.lines(known.run, now) for known in chosen)))
+            if run_id is not None:
+                return Ledger(billing.lines(self._find(run_id).run, now))
+            self._catch_up()
+            runs = [known.run for known in self._runs.values()]
+            bought = chain.from_iterable(billing.lines(run, now) for run in runs)
+            return Ledger((*bought, *billing.orphan_lines(self._orphans, runs)))
 
     def cancel(self, run_id: str) -> RunView:
         """Store the wish that the run end; idempotent, and nothing where it has ended. Raises: UnknownRun."""
@@ -200,6 +201,8 @@ class Service:
         for recorded in self._store.events(since=self._seq):
             self._seq = recorded.seq
             event = recorded.event
+            if isinstance(event, OrphanReleased):
+                self._orphans.append(event)
             if not event.run_id:
                 continue
             known = self._runs.get(event.run_id)

@@ -42,7 +42,7 @@ class BillReport:
         for each, units in zip(lines, rounded.units, strict=True):
             by_run[each.run_id] = by_run.get(each.run_id, 0) + units
         if len(by_run) > 1:
-            sums = tuple((run_id, rounded.text(units)) for run_id, units in by_run.items())
+            sums = tuple((run_id or "(orphan)", rounded.text(units)) for run_id, units in by_run.items())
             blocks += [Line(), Table((left("run"), right("USD")), sums)]
         return tuple(blocks)
 
@@ -58,8 +58,8 @@ class BillReport:
 
 def _row(each: billing.Line, amount: str) -> tuple[Text, ...]:
     return (
-        each.run_id,
-        str(each.attempt),
+        each.run_id or "(orphan)",
+        str(each.attempt) if each.run_id else "",
         f"{each.nodes}x {each.offer}",
         dim(fmt.moment(each.since)),
         fmt.duration(each.held_s),

@@ -15,6 +15,7 @@ from orchestrator.domain.events import CancelAsked, ControllerNote, Event, Orpha
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.run import Run, RunState
 from orchestrator.domain.workload import Workload
+from orchestrator.lifecycle import billing
 from orchestrator.lifecycle.fold import fold
 from orchestrator.runtime.calls import Calls
 from orchestrator.runtime.controller import Controller, ControllerSettings, Stamped
@@ -241,12 +242,17 @@ def test_a_launcher_that_is_not_installed_is_named(stage: Stage) -> None:
 
 
 def test_orphans_of_ours_are_released_and_told_of_once_and_others_are_left(stage: Stage) -> None:
+    started = stage.clock.now()
     plant(stage, OWNER)
     plant(stage, OTHER)
     stage.market.release_s = (20.0,)
     stage.tick(stage.controller("a"), 120)
     assert [held.lease.owner for held in stage.market.live()] == [OTHER]
-    assert [event.lease_id for event in stage.events() if isinstance(event, OrphanReleased)] == ["alpha-0"]
+    (told,) = (event for event in stage.events() if isinstance(event, OrphanReleased))
+    assert told.lease_id == "alpha-0"
+    (line,) = billing.fold(stage.events(), now=stage.clock.now()).lines  # what it cost is ours to pay
+    assert (line.run_id, line.since, line.until, line.open) == ("", started, told.at, False)
+    assert line.usd > 0
 
 
 def plant(stage: Stage, owner: str) -> None:
