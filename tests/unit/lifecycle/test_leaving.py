@@ -7,14 +7,22 @@ from datetime import timedelta
 
 import pytest
 
-from orchestrator.domain.events import JobEnded, Moved, PurchaseIntended, ReclaimNoticed, ReleaseIntended, StopAsked
+from orchestrator.domain.events import (
+    JobEnded,
+    LaunchIntended,
+    Moved,
+    PurchaseIntended,
+    ReclaimNoticed,
+    ReleaseIntended,
+    StopAsked,
+)
 from orchestrator.domain.lease import LeaseState, ReclaimNotice
 from orchestrator.domain.run import AttemptState, RunState
 from orchestrator.domain.workload import Limits
 from orchestrator.lifecycle.actions import Bought, Buy, GiveBack, Launch, Released, Releasing, Started, Stop, Stopped
 from orchestrator.lifecycle.observed import Blind, Listing
 from orchestrator.lifecycle.winddown import QUIET
-from tests.unit.lifecycle.scene import GRACE_S, Scene, doubtful, exited, grace_s, kinds, ready, refused
+from tests.unit.lifecycle.scene import GRACE_S, Scene, booting, doubtful, exited, grace_s, kinds, ready, refused
 
 
 def reclaimed(in_s: float) -> Scene:
@@ -306,3 +314,16 @@ def test_machines_that_boot_the_budget_away_are_given_back() -> None:
     scene.step(Bought(action=buy, lease=ready(buy, scene.now, state=LeaseState.BOOTING)))
     assert kinds(scene.step(wait_s=3600.0, sights={"alpha": Blind(detail="")})) == ["GiveBack"]
     assert scene.told(Moved)[-1].outcome is RunState.FAILED
+
+
+def test_no_job_begins_on_machines_that_booted_until_its_grace_is_not_paid_for() -> None:
+    """It would be stopped at once, and might take its grace on top of the budget."""
+    scene = Scene(limits=Limits(budget_usd=32.0))
+    buy = scene.to_acquiring()
+    bought = ready(buy, scene.now)
+    scene.step(Bought(action=buy, lease=booting(buy, scene.now)))
+    almost_s = 3600.0 - GRACE_S
+    up = Listing(asked_at=scene.now + timedelta(seconds=almost_s), leases=(bought,))
+    assert kinds(scene.step(wait_s=almost_s, sights={"alpha": up})) == ["GiveBack"]
+    assert scene.told(LaunchIntended) == []
+    assert scene.detail == "over budget"
