@@ -35,7 +35,7 @@ def run(
         if output.exists() and not force:
             raise UserError(f"{output} is there already: choose another name, or --force to replace it")
         files.write(output, text)
-        typer.echo(f"{output}: a {known} job; next: isoflop plan {output}", err=True)
+        typer.echo(f"{output}: an example of {known}; next: isoflop plan {output}", err=True)
     elif as_json:
         write(sys.stdout, machine.document({"kind": known, "template": text}))
     else:
