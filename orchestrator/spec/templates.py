@@ -12,15 +12,24 @@ KINDS: tuple[str, ...] = (Training.KIND, FineTune.KIND, Inference.KIND, BatchInf
 FOLDER = Path(__file__).parent / "data" / "templates"
 
 
-def template(kind: str) -> str:
-    """The example of a kind, in YAML that loads.
+def kind_named(word: str) -> str:
+    """The kind that `word` means, whatever its case, dashes and underscores: `fine-tune` is FineTune.
 
     Raises: UserError for a word that is no kind, naming the nearest.
     """
-    folded = {known.lower(): known for known in KINDS}
-    known = folded.get(kind.lower())
-    if known is None:
-        near = get_close_matches(kind.lower()[:64], folded, n=1)
-        mean = f"did you mean {folded[near[0]]}? " if near else ""
-        raise UserError(f"{kind!r} is not a kind of job ({mean}expected one of {', '.join(KINDS)})")
-    return (FOLDER / f"{known}.yaml").read_text(encoding="utf-8")
+    folded = {_folded(known): known for known in KINDS}
+    asked = _folded(word)
+    if asked in folded:
+        return folded[asked]
+    near = get_close_matches(asked[:64], folded, n=1)
+    mean = f"did you mean {folded[near[0]]}? " if near else ""
+    raise UserError(f"{word!r} is not a kind of job ({mean}expected one of {', '.join(KINDS)})")
+
+
+def template(kind: str) -> str:
+    """The example of a kind, in YAML that loads. Raises: as `kind_named`."""
+    return (FOLDER / f"{kind_named(kind)}.yaml").read_text(encoding="utf-8")
+
+
+def _folded(word: str) -> str:
+    return word.casefold().replace("-", "").replace("_", "")

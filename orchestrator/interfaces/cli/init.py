@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ from orchestrator.domain.errors import UserError
 from orchestrator.interfaces.cli import files
 from orchestrator.interfaces.views import machine
 from orchestrator.interfaces.views.choose import write
-from orchestrator.spec.templates import KINDS, template
+from orchestrator.spec.templates import KINDS, kind_named, template
 
 
 def run(
@@ -29,7 +28,7 @@ def run(
 
     Exit codes: 0, or 2 where the kind is unknown or the file is there already.
     """
-    known = _known(kind)
+    known = kind_named(kind)
     text = template(known)
     if output is not None:
         if output.exists() and not force:
@@ -40,13 +39,3 @@ def run(
         write(sys.stdout, machine.document({"kind": known, "template": text}))
     else:
         write(sys.stdout, text)
-
-
-def _known(kind: str) -> str:
-    folded = {name.casefold().replace("-", ""): name for name in KINDS}
-    asked = kind.casefold().replace("-", "").replace("_", "")
-    if asked in folded:
-        return folded[asked]
-    near = difflib.get_close_matches(asked, folded, n=1)
-    hint = f"did you mean {folded[near[0]]}?" if near else f"known: {', '.join(KINDS)}"
-    raise UserError(f"no kind of job is called {kind!r} ({hint})")
