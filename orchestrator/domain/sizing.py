@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from orchestrator.domain.accelerator import Precision
+from orchestrator.domain.parallelism import Parallelism
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +40,64 @@ class MemoryTerm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One optimizer step of a training job whose parallelism is known or chosen."""
+
+    parallelism: Parallelism
+    seconds: float
+    mfu: float  # model FLOP/s utilisation of the step alone: no failures, no checkpoints
+    parts: tuple[tuple[str, float], ...] = ()  # where the seconds go: compute, tensor-parallel, bubble, ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoints:
+    """What surviving failures takes: checkpoints of `gib` every `interval_s`, written in `write_s`."""
+
+    gib: float
+    interval_s: float
+    write_s: float  # during which the devices stand still
+    gb_per_s: float  # of storage bandwidth, to write them in time
+    mtbf_h: float  # mean time between failures of the whole job
+    goodput: float  # share of the time that ends up in the model, in (0, 1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FiniteWork:
     """Work that ends: training, fine-tuning, batch inference.
 
-    `gpu_hours` is device-hours at any count (this model scales linearly); `energy_kwh` is the devices' own, without
-    host and PUE.
+    `gpu_hours` is device-hours of a job on `gpus` devices. On n devices it is gpu_hours·(n/gpus)^growth: with more
+    devices each does a little less. `energy_kwh` is of devices and their share of the hosts, before PUE.
     """
 
     gpu_hours: Band
     energy_kwh: Band
+    gpus: int = 1
+    growth: float = 0.0
+    step: Step | None = None
+    checkpoints: Checkpoints | None = None
+
+    def gpu_hours_on(self, gpus: float) -> Band:
+        """Device-hours on `gpus` devices, more than 0."""
+        return self.gpu_hours.scaled((gpus / self.gpus) ** self.growth)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """Work that goes on: online inference by `replicas` copies, each on `Sizing.min_gpus` devices."""
+    """Work that goes on: online inference by `replicas` copies, each on `Sizing.min_gpus` devices.
+
+    `replicas` meet the peak of the load; `mean_replicas` of them are busy on the average, which is what a service that
+    scales with its load pays for.
+    """
 
     replicas: int
     requests_per_s_per_replica: float
     ttft_s: Band
     tpot_s: Band
     watts_per_replica: float
+    e2e_s: Band | None = None  # from arrival to the last token
+    mean_replicas: float = 0.0
+    most_tokens_per_s: float = 0.0  # output tokens of one replica at the largest throughput that memory allows
+    stack: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,14 +9,16 @@ from typing import ClassVar, TypeAlias
 
 from orchestrator.domain.accelerator import Precision
 from orchestrator.domain.offer import Billing
+from orchestrator.domain.parallelism import Parallelism, Recompute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A transformer by its numbers.
 
-    `active_parameters` is what one token passes through: less than `parameters` for a mixture of experts. The shape is
-    None where the user gave only a parameter count; sizing then says which terms it had to estimate.
+    `active_parameters` is what one token passes through: less than `parameters` for a mixture of experts, of which
+    every token passes `experts_per_token` of `experts` in a layer. The shape is None where the user gave only a
+    parameter count; sizing then says which terms it had to estimate.
     """
 
     name: str
@@ -28,6 +30,11 @@ class Model:
     kv_heads: int | None = None
     head_dim: int | None = None
     vocabulary: int | None = None
+    feed_forward: int | None = None  # width of one feed-forward network, of one expert in a mixture
+    gated: bool | None = None  # whether the feed-forward has three matrices (SwiGLU) or two
+    experts: int | None = None
+    experts_per_token: int | None = None
+    context_length: int | None = None  # the longest sequence it was made for
     source: str = ""  # where the numbers come from: a table's row, a config.json's path, "job file"
 
 
@@ -123,6 +130,9 @@ class Training(Brief):
     sequence_length: int = 4096
     micro_batch: int = 1  # sequences per device and step
     mfu: float | None = None  # the user's own measurement, in (0, 1]
+    global_batch_tokens: float | None = None  # tokens of one optimizer step; None: a usual one for the model's size
+    parallelism: Parallelism | None = None  # None: the best that is found
+    recompute: Recompute | None = None  # None: the best that is found
 
 
 class Method(StrEnum):
@@ -148,6 +158,15 @@ class FineTune(Brief):
     mfu: float | None = None
 
 
+class Stack(StrEnum):
+    """The software that serves a model."""
+
+    VLLM = "vllm"
+    SGLANG = "sglang"
+    TENSORRT_LLM = "tensorrt-llm"
+    LLAMA_CPP = "llama.cpp"
+
+
 @dataclass(frozen=True, slots=True)
 class Population:
     """Users in one place ("Frankfurt", "aws/eu-central-1", "48.1,11.6") and their request rate."""
@@ -168,6 +187,9 @@ class Inference(Brief):
     precision: Precision = Precision.BF16  # of the weights and the arithmetic
     kv_precision: Precision = Precision.BF16
     duration_s: float = 30 * 86400.0
+    stack: Stack = Stack.VLLM
+    peak_over_mean: float = 1.0  # of the request rate: `users` give the mean, replicas are for the peak
+    quantise: tuple[Precision, ...] = ()  # narrower weights that the planner may propose
 
     @property
     def requests_per_s(self) -> float:
@@ -186,6 +208,8 @@ class BatchInference(Brief):
     output_tokens: int = 256
     precision: Precision = Precision.BF16
     kv_precision: Precision = Precision.BF16
+    stack: Stack = Stack.VLLM
+    quantise: tuple[Precision, ...] = ()
 
 
 Workload: TypeAlias = Training | FineTune | Inference | BatchInference

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from math import ceil
 
 from orchestrator.domain.accelerator import Accelerator, Precision
+from orchestrator.domain.parallelism import Recompute
 from orchestrator.domain.sizing import Assumption
 from orchestrator.sizing.arithmetic import BYTES
 from orchestrator.sizing.shape import Shape
@@ -22,14 +22,6 @@ RESERVE = Assumption(
     USABLE_SHARE,
     "planning constant: 5 % of each device is lost to fragments; the term 'overhead' is 3 GB or 5 % per device on top",
 )
-
-
-class Recompute(StrEnum):
-    """Which activations are thrown away on the way forward and computed again on the way back."""
-
-    NONE = "none"
-    SELECTIVE = "selective"  # the attention scores alone, or a fused attention kernel that never stores them
-    FULL = "full"  # all but the input of every layer
 
 
 RECOMPUTE = Assumption(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.domain.accelerator import Accelerator, Precision
+from orchestrator.domain.parallelism import Recompute
 from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.sizing import FiniteWork, Service, Sizing
 from orchestrator.domain.workload import (
@@ -23,7 +24,6 @@ from orchestrator.domain.workload import (
 )
 from orchestrator.sizing.memory import (
     GIB,
-    Recompute,
     activation_bytes,
     kv_bytes_per_token,
     least_devices,

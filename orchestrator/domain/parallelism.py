@@ -1,0 +1,54 @@
+"""Parallelism: how the devices of one training job share its work and its state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Recompute(StrEnum):
+    """Which activations are thrown away on the way forward and computed again on the way back."""
+
+    NONE = "none"
+    SELECTIVE = "selective"  # the attention scores alone, or a fused attention kernel that never stores them
+    FULL = "full"  # all but the input of every layer
+
+
+class Sharding(StrEnum):
+    """What the data-parallel devices share out instead of each holding a copy (Rajbhandari et al. 2020, ZeRO)."""
+
+    NONE = "none"
+    ZERO_1 = "zero-1"  # the optimizer's states; Megatron's distributed optimizer
+    ZERO_2 = "zero-2"  # and the gradients
+    ZERO_3 = "zero-3"  # and the weights; PyTorch FSDP's full shard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parallelism:
+    """The layout of one training job: every number counts devices, but for the batches, which count sequences.
+
+    A job has `devices` = tensor · pipeline · context · data of them. Experts are shared out over `expert` of the data-
+    parallel devices. `interleave` is the number of model chunks per pipeline stage (Narayanan et al. 2021).
+    """
+
+    tensor: int = 1
+    pipeline: int = 1
+    data: int = 1
+    context: int = 1
+    expert: int = 1
+    micro_batch: int = 1  # sequences of one pass
+    micro_batches: int = 1  # passes per step of one data-parallel rank
+    interleave: int = 1
+    sharding: Sharding = Sharding.ZERO_1
+    recompute: Recompute = Recompute.SELECTIVE
+    sequence_parallel: bool = True  # the norms' activations are split over `tensor` too (Korthikanti et al. 2022)
+
+    @property
+    def devices(self) -> int:
+        """All of the job's devices."""
+        return self.tensor * self.pipeline * self.context * self.data
+
+    @property
+    def model_devices(self) -> int:
+        """Devices that hold one copy of the model between them, sharding aside."""
+        return self.tensor * self.pipeline

@@ -1,0 +1,76 @@
+"""Parameters: every fitted or assumed number of the sizing by name, with its range and origin, in one file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from orchestrator.domain.sizing import Assumption
+
+FILE = "parameters.csv"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One number of the sizing model: its value, the range it may take when it is calibrated, and where it is from."""
+
+    name: str  # "training.eta.ampere": what it belongs to, what it is, what it is for
+    value: float
+    low: float
+    high: float
+    unit: str
+    origin: str
+
+    def assumption(self) -> Assumption:
+        """The parameter as a sizing shows it."""
+        return Assumption(self.name, self.value, self.origin)
+
+
+class Parameters(Mapping[str, float]):
+    """The numbers of the sizing model by name; immutable."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: Iterable[Parameter]) -> None:
+        self._rows = {row.name: row for row in rows}
+
+    def __getitem__(self, name: str) -> float:
+        return self._rows[name].value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def row(self, name: str) -> Parameter:
+        """The whole row of `name`. Raises: KeyError."""
+        return self._rows[name]
+
+    def assumption(self, name: str) -> Assumption:
+        """The parameter as a sizing shows it. Raises: KeyError."""
+        return self._rows[name].assumption()
+
+    def replaced(self, rows: Iterable[Parameter]) -> Parameters:
+        """These parameters with `rows` instead of those of the same name, and new ones added."""
+        return Parameters((self._rows | {row.name: row for row in rows}).values())
+
+
+@cache
+def bundled() -> Parameters:
+    """The parameters that isoflop comes with: a constant that happens to be kept in a file."""
+    lines = (files("orchestrator.sizing") / FILE).read_text(encoding="utf-8").splitlines()
+    return Parameters(
+        Parameter(
+            name=row["name"],
+            value=float(row["value"]),
+            low=float(row["low"]),
+            high=float(row["high"]),
+            unit=row["unit"],
+            origin=row["origin"],
+        )
+        for row in csv.DictReader(lines)
+    )
