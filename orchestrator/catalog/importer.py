@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import zlib
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,14 +15,10 @@ from orchestrator.catalog.accelerators import canonical
 from orchestrator.catalog.builder import BookBuilder, Canonical
 from orchestrator.catalog.layout import COLUMNS, Header, read_header
 from orchestrator.catalog.row import Row, RowReader
-from orchestrator.domain.errors import ConfigError, Problem, SpecError
+from orchestrator.domain.errors import Problem, SpecError
 from orchestrator.domain.offerbook import OfferBook
+from orchestrator.spec import csv_text
 
-GZIP = b"\x1f\x8b"
-BOM = b"\xef\xbb\xbf"
-UTF16 = (b"\xff\xfe", b"\xfe\xff")
-MAX_BYTES = 1 << 29  # unpacked; the whole market of all clouds is a hundredth of it
-CHUNK = 1 << 20
 CUT_OFF = "the file ends in the middle: it was cut off, and the lines after this one are lost"
 DIGITS = re.compile(r"\d+(?:[.]\d+)?")
 
@@ -96,7 +91,7 @@ def read_csv(
     nothing can be trusted (a damaged archive), and, with `on_bad` REFUSE, where any row is bad.
     """
     file = str(path)
-    text, whole = _text(path)
+    text, whole = csv_text.read(path)
     lines = text.split("\n")
     header, problems = _header(lines)
     if problems:
@@ -206,54 +201,3 @@ def _problem(row: BadRow, header: Header, lines: list[str]) -> Problem:
     position = header.index.get(row.column, 0)
     before = lines[row.line - 1].split(",")[:position] if row.line <= len(lines) else []
     return Problem(row.line, 1 + sum(len(field) + 1 for field in before), row.column, row.message)
-
-
-def _text(path: Path) -> tuple[str, bool]:
-    """The text of the file with `\n` between lines, and whether the file is whole.
-
-    Bytes that are no UTF-8 become lone surrogates, which no field accepts: the fault stays in its line.
-    """
-    data = _read(path)
-    whole = True
-    if data.startswith(GZIP):
-        data, whole = _unpack(data, str(path))
-    if len(data) > MAX_BYTES:
-        raise SpecError(str(path), (Problem(0, 0, "", f"it unpacks to more than {MAX_BYTES >> 20} MiB"),))
-    if data.startswith(UTF16):
-        raise SpecError(str(path), (Problem(1, 1, "", "the text is UTF-16", hint="save it as UTF-8"),))
-    text = data.removeprefix(BOM).decode("utf-8", errors="surrogateescape")
-    return text.replace("\r\n", "\n").replace("\r", "\n"), whole
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SpecError(str(path), (Problem(0, 0, "", f"it is larger than {MAX_BYTES >> 20} MiB"),))
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _unpack(data: bytes, file: str) -> tuple[bytes, bool]:
-    """What the gzip members hold, and whether the last one is whole. Stops a byte past `MAX_BYTES`."""
-    pieces: list[bytes] = []
-    total = 0
-    rest = data
-    try:
-        while rest.startswith(GZIP):
-            member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-            while not member.eof and rest and total <= MAX_BYTES:
-                pieces.append(member.decompress(rest, CHUNK))
-                total += len(pieces[-1])
-                rest = member.unconsumed_tail
-            if not member.eof:
-                pieces.append(member.flush() if total <= MAX_BYTES else b" ")
-                return b"".join(pieces), total > MAX_BYTES
-            rest = member.unused_data.lstrip(b"\0")
-    except zlib.error as error:
-        message = "the archive is damaged: nothing in it can be trusted"
-        raise SpecError(file, (Problem(0, 0, "", message, hint=f"fetch it again ({error})"),)) from error
-    if rest:
-        message = "the archive is followed by something that is no archive"
-        raise SpecError(file, (Problem(0, 0, "", message, hint="fetch it again"),))
-    return b"".join(pieces), True

@@ -297,7 +297,7 @@ def test_several_gzip_members_are_one_file_and_junk_after_them_is_refused(tmp_pa
 
 
 def test_a_gzip_bomb_is_refused_without_unpacking_it_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.catalog.importer.MAX_BYTES", 1 << 20)
+    monkeypatch.setattr("orchestrator.spec.csv_text.MAX_BYTES", 1 << 20)
     path = tmp_path / "offers.csv.gz"
     path.write_bytes(gzip.compress(b"x" * (8 << 20)))
     with pytest.raises(SpecError, match="unpacks to more than 1 MiB"):
