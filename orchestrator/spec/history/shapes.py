@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from orchestrator.domain.consistency import Contradicted
 from orchestrator.domain.workload import Model
 from orchestrator.spec.history.cells import Cells
 
 SAME_SIZE = 0.1  # of the parameters: a model whose count is further off is another one of a like name
 GATED = {"1": True, "0": False, "true": True, "false": False, "yes": True, "no": False}
+SOURCE = "row"
 
 Find = Callable[[str], Model | None]
 
@@ -23,7 +25,7 @@ def model_of(cells: Cells, find: Find) -> Model | None:
     """The row's model; None, with the faults noted, where its size is not known or contradicts itself.
 
     What the row says goes first. The shape is completed from the table only where the row's parameters are within a
-    tenth of the table's and its layers and width, if it gives them, are the same.
+    tenth of the table's, its layers and width, if it gives them, are the same, and nothing contradicts the row.
     """
     name = cells.text("model")
     billions, active_billions = cells.number("params_b"), cells.number("active_b")
@@ -34,20 +36,49 @@ def model_of(cells: Cells, find: Find) -> Model | None:
     if known is not None and not _same(known, billions, layers, hidden):
         known = None
     if billions is None and known is None:
-        problem = f"{name!r} is no model we know" if name else "no model is named"
+        problem = f"{name[:40]!r} is no model we know" if name else "no model is named"
         cells.fault("params_b" if name else "model", f"{problem}: give params_b")
         return None
-    model = known or Model(name=name or "unnamed", parameters=0.0, active_parameters=0.0, source="row")
-    if billions is not None:
-        share = model.active_parameters / model.parameters if known is not None else 1.0
-        model = replace(model, parameters=billions * 1e9, active_parameters=billions * 1e9 * share)
-    if active_billions is not None:
-        model = replace(model, active_parameters=active_billions * 1e9)
-    if model.active_parameters > model.parameters * 1.001:
-        cells.fault("active_b", f"{model.active_parameters:.4g} active of {model.parameters:.4g} parameters")
+    if known is not None:
+        completed = _completed(known, billions, active_billions, layers, hidden)
+        if completed is not None or billions is None:
+            if completed is None:
+                cells.fault("active_b", f"{active_billions:g}e9 active parameters are not those of {known.name}")
+            return completed
+    parameters = (billions or 0.0) * 1e9
+    active = parameters if active_billions is None else active_billions * 1e9
+    if active > parameters * 1.001:
+        cells.fault("active_b", f"{active:.4g} active of {parameters:.4g} parameters")
         return None
-    active = min(model.active_parameters, model.parameters)
-    return replace(model, active_parameters=active, layers=layers or model.layers, hidden=hidden or model.hidden)
+    return Model(
+        name=name or "unnamed",
+        parameters=parameters,
+        active_parameters=min(active, parameters),
+        layers=layers,
+        hidden=hidden,
+        source=SOURCE,
+    )
+
+
+def _completed(
+    known: Model, billions: float | None, active_billions: float | None, layers: int | None, hidden: int | None
+) -> Model | None:
+    """The known model with the row's numbers, or None where they contradict it."""
+    share = known.active_parameters / known.parameters
+    parameters = known.parameters if billions is None else billions * 1e9
+    active = parameters * share if active_billions is None else active_billions * 1e9
+    if active > parameters * 1.001:
+        return None
+    try:
+        return replace(
+            known,
+            parameters=parameters,
+            active_parameters=min(active, parameters),
+            layers=layers or known.layers,
+            hidden=hidden or known.hidden,
+        )
+    except Contradicted:
+        return None
 
 
 def shape_of(cells: Cells) -> Model | None:
@@ -60,20 +91,24 @@ def shape_of(cells: Cells) -> Model | None:
             cells.fault(column, "empty")
     if cells.faults or billions is None:
         return None
-    return Model(
-        name=name,
-        parameters=billions * 1e9,
-        active_parameters=(active or billions) * 1e9,
-        layers=whole["layers"],
-        hidden=whole["d_model"],
-        heads=whole["heads"],
-        kv_heads=whole["kv_heads"],
-        head_dim=whole["head_dim"],
-        vocabulary=vocabulary,
-        feed_forward=ffn,
-        gated=gated,
-        source="your table of model shapes",
-    )
+    try:
+        return Model(
+            name=name,
+            parameters=billions * 1e9,
+            active_parameters=(active or billions) * 1e9,
+            layers=whole["layers"],
+            hidden=whole["d_model"],
+            heads=whole["heads"],
+            kv_heads=whole["kv_heads"],
+            head_dim=whole["head_dim"],
+            vocabulary=vocabulary,
+            feed_forward=ffn,
+            gated=gated,
+            source="your table of model shapes",
+        )
+    except Contradicted as error:
+        cells.fault("", str(error))
+        return None
 
 
 def _same(known: Model, billions: float | None, layers: int | None, hidden: int | None) -> bool:
