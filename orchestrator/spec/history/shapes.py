@@ -17,8 +17,25 @@ Find = Callable[[str], Model | None]
 
 
 def finder(own: Mapping[str, Model], known: Find) -> Find:
-    """Looks a name up among the user's `own` shapes (by folded name), then among the `known` ones."""
-    return lambda name: own.get(name.casefold()) or known(name)
+    """Looks a name up among the user's `own` shapes, by folded name and completed from the `known` ones, then there."""
+
+    def find(name: str) -> Model | None:
+        mine, theirs = own.get(name.casefold()), known(name)
+        if mine is None or theirs is None:
+            return mine or theirs
+        if not _same(theirs, mine.parameters / 1e9, mine.layers, mine.hidden):
+            return mine
+        try:
+            return replace(
+                mine,
+                experts=theirs.experts,
+                experts_per_token=theirs.experts_per_token,
+                context_length=theirs.context_length,
+            )
+        except Contradicted:
+            return mine
+
+    return find
 
 
 def model_of(cells: Cells, find: Find) -> Model | None:
