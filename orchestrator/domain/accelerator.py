@@ -18,6 +18,11 @@ class Precision(StrEnum):
     FP4 = "fp4"
     INT4 = "int4"
 
+    @property
+    def bits(self) -> int:
+        """Of one number in memory, scales aside; TF32 is a way to multiply numbers that lie in memory as FP32."""
+        return 32 if self is Precision.TF32 else int(self.lstrip("bfpint"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accelerator:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.domain.consistency import of_parallelism, refuse
+
 
 class Recompute(StrEnum):
     """Which activations are thrown away on the way forward and computed again on the way back."""
@@ -29,6 +31,8 @@ class Parallelism:
 
     A job has `devices` = tensor · pipeline · context · data of them. Experts are shared out over `expert` of the data-
     parallel devices. `interleave` is the number of model chunks per pipeline stage (Narayanan et al. 2021).
+
+    Raises: Contradicted for a count below 1, or more devices than any cluster has.
     """
 
     tensor: int = 1
@@ -42,6 +46,9 @@ class Parallelism:
     sharding: Sharding = Sharding.ZERO_1
     recompute: Recompute = Recompute.SELECTIVE
     sequence_parallel: bool = True  # the norms' activations are split over `tensor` too (Korthikanti et al. 2022)
+
+    def __post_init__(self) -> None:
+        refuse("parallelism", of_parallelism(self))
 
     @property
     def devices(self) -> int:

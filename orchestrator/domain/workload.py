@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, TypeAlias
 
+from orchestrator.domain import consistency
 from orchestrator.domain.accelerator import Precision
 from orchestrator.domain.offer import Billing
 from orchestrator.domain.parallelism import Parallelism, Recompute
@@ -19,6 +20,8 @@ class Model:
     `active_parameters` is what one token passes through: less than `parameters` for a mixture of experts, of which
     every token passes `experts_per_token` of `experts` in a layer. The shape is None where the user gave only a
     parameter count; sizing then says which terms it had to estimate.
+
+    Raises: Contradicted for numbers that are not finite or below 1, and for those that cannot go together.
     """
 
     name: str
@@ -37,6 +40,9 @@ class Model:
     context_length: int | None = None  # the longest sequence it was made for
     source: str = ""  # where the numbers come from: a table's row, a config.json's path, "job file"
 
+    def __post_init__(self) -> None:
+        consistency.refuse("model", consistency.of_model(self))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyTarget:
@@ -45,6 +51,10 @@ class LatencyTarget:
     first_token_s: float | None = None  # network round trip + TTFT
     per_token_s: float | None = None  # TPOT
     total_s: float | None = None  # the whole answer
+
+    def __post_init__(self) -> None:
+        limits = (("first_token_s", self.first_token_s), ("per_token_s", self.per_token_s), ("total_s", self.total_s))
+        consistency.refuse("limits", consistency.above_zero(*limits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +70,10 @@ class Limits:
     providers: tuple[str, ...] = ()
     accelerators: tuple[str, ...] = ()
     billing: tuple[Billing, ...] = ()  # empty: on-demand, spot and owned
+
+    def __post_init__(self) -> None:
+        limits = (("budget_usd", self.budget_usd), ("deadline_s", self.deadline_s))
+        consistency.refuse("limits", consistency.above_zero(*limits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +148,9 @@ class Training(Brief):
     parallelism: Parallelism | None = None  # None: the best that is found
     recompute: Recompute | None = None  # None: the best that is found
 
+    def __post_init__(self) -> None:
+        consistency.refuse("training", consistency.of_gradient(self))
+
 
 class Method(StrEnum):
     """How a model is fine-tuned."""
@@ -145,7 +162,10 @@ class Method(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineTune(Brief):
-    """Adapt a trained model on `tokens` tokens (all epochs counted)."""
+    """Adapt a trained model on `tokens` tokens (all epochs counted).
+
+    The batch, the parallelism and the recompute are those of Training, and are for the method `full` alone.
+    """
 
     KIND: ClassVar[str] = "FineTune"
 
@@ -156,6 +176,12 @@ class FineTune(Brief):
     sequence_length: int = 4096
     micro_batch: int = 1
     mfu: float | None = None
+    global_batch_tokens: float | None = None
+    parallelism: Parallelism | None = None
+    recompute: Recompute | None = None
+
+    def __post_init__(self) -> None:
+        consistency.refuse("fine-tuning", consistency.of_fine_tune(self))
 
 
 class Stack(StrEnum):
@@ -166,6 +192,16 @@ class Stack(StrEnum):
     TENSORRT_LLM = "tensorrt-llm"
     LLAMA_CPP = "llama.cpp"
 
+    @property
+    def lacks(self) -> frozenset[Precision]:
+        """Formats that it holds no weights in."""
+        return frozenset({Precision.FP8}) if self is Stack.LLAMA_CPP else frozenset()
+
+    @property
+    def lacks_for_cache(self) -> frozenset[Precision]:
+        """Formats that it holds no key-value cache in."""
+        return frozenset({Precision.FP8, Precision.FP4}) if self is Stack.LLAMA_CPP else frozenset()
+
 
 @dataclass(frozen=True, slots=True)
 class Population:
@@ -173,6 +209,9 @@ class Population:
 
     place: str
     requests_per_s: float
+
+    def __post_init__(self) -> None:
+        consistency.refuse("users", consistency.not_negative(("requests_per_s", self.requests_per_s)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +229,9 @@ class Inference(Brief):
     stack: Stack = Stack.VLLM
     peak_over_mean: float = 1.0  # of the request rate: `users` give the mean, replicas are for the peak
     quantise: tuple[Precision, ...] = ()  # narrower weights that the planner may propose
+
+    def __post_init__(self) -> None:
+        consistency.refuse("inference", consistency.of_service(self))
 
     @property
     def requests_per_s(self) -> float:
@@ -210,6 +252,9 @@ class BatchInference(Brief):
     kv_precision: Precision = Precision.BF16
     stack: Stack = Stack.VLLM
     quantise: tuple[Precision, ...] = ()
+
+    def __post_init__(self) -> None:
+        consistency.refuse("batch inference", consistency.of_batch(self))
 
 
 Workload: TypeAlias = Training | FineTune | Inference | BatchInference

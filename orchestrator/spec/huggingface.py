@@ -12,6 +12,7 @@ from orchestrator.domain.workload import Model
 
 MOST_BYTES = 2**20
 LARGEST = 10**9  # of any dimension: keeps every product a finite float
+MOST_SCALING = 10_000  # of a context by rope scaling; the largest published is 64
 
 # One number has many names; the first that is there counts.
 NAMES = {
@@ -24,7 +25,11 @@ NAMES = {
     "positions": ("max_position_embeddings", "n_positions"),
     "experts": ("num_local_experts", "num_experts", "n_routed_experts"),
     "experts_per_token": ("num_experts_per_tok", "num_experts_per_token", "top_k"),
+    "head_dim": ("head_dim", "d_kv", "kv_channels"),
+    "sparse_step": ("decoder_sparse_step", "interleave_moe_layer_step"),
 }
+# Any of them may be the longest sequence; a file may hold two, the shorter being what the model was first trained at.
+CONTEXTS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,7 @@ class Family:
     tied: bool = False  # input and output embeddings are one matrix, where `tie_word_embeddings` is missing
     learned_positions: bool = False
     wide: int | None = None  # intermediate size over hidden size, where it is missing
+    shares_expert: bool = False  # beside the chosen experts every token passes one that no key tells of
 
 
 LLAMA = Family()
@@ -44,6 +50,7 @@ PLAIN_TIED = Family(gated=False, tied=True, wide=4)
 POSITIONS = Family(gated=False, tied=True, learned_positions=True, wide=4)
 FAMILIES: Mapping[str, Family] = {
     **dict.fromkeys(("llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe"), LLAMA),
+    "llama4_text": Family(shares_expert=True),
     **dict.fromkeys(("phi3", "phimoe", "granite", "stablelm", "internlm2", "yi", "gpt_oss", "exaone"), LLAMA),
     **dict.fromkeys(("deepseek", "deepseek_v2", "deepseek_v3", "kimi_k2", "olmo", "olmo2", "olmo3", "olmoe"), LLAMA),
     **dict.fromkeys(("gemma", "gemma2", "gemma3", "gemma3_text", "cohere", "cohere2"), TIED),
@@ -60,9 +67,10 @@ def from_config_json(path: Path) -> Model:
     Counts embeddings, attention (grouped queries, DeepSeek's latent attention), feed-forward parts (plain, gated,
     mixtures of experts with shared experts and leading dense layers) and norms; leaves out biases (under 0.2 %). Active
     parameters include both embeddings. For latent attention `kv_heads` and `head_dim` are those of a plain cache of the
-    same size.
+    same size. `feed_forward` is the width of one expert in a mixture. `context_length` counts rope scaling where the
+    file says what it scales.
 
-    Raises: SpecError naming the file and every key that is missing or wrong.
+    Raises: SpecError naming the file and every key that is missing, wrong or at odds with another.
     """
     if path.is_dir():
         path = path / "config.json"
@@ -94,6 +102,11 @@ def from_config(config: Mapping[str, object], file: str) -> Model:
         kv_heads=kv_heads,
         head_dim=head_dim,
         vocabulary=shape.vocabulary,
+        feed_forward=shape.experts.width if shape.experts else shape.width,
+        gated=shape.gated,
+        experts=shape.experts.count if shape.experts else None,
+        experts_per_token=shape.experts.chosen if shape.experts else None,
+        context_length=shape.context_length,
         source=f"counted from {file}{shape.note}",
     )
 
@@ -136,6 +149,7 @@ class Shape:
     gated: bool
     tied: bool
     learned_positions: int
+    context_length: int | None
     latent: Latent | None
     experts: Experts | None
     note: str
@@ -185,22 +199,26 @@ class _Config:
         head_dim = self._find("head_dim") or (hidden // heads if heads else 0)
         default_width = hidden * family.wide if family.wide else None
         width = self._find("intermediate_size") or default_width or self._need("intermediate_size")
+        kv_heads, latent = self._kv_heads(kind, heads), self._latent()
+        if latent is None:
+            self._judge_heads(hidden, heads, kv_heads)
         tied = self._config.get("tie_word_embeddings")
         shape = Shape(
             model_type=kind,
             layers=layers,
             hidden=hidden,
             heads=heads,
-            kv_heads=self._kv_heads(kind, heads),
+            kv_heads=kv_heads,
             head_dim=head_dim,
-            width=width,
+            width=self._find("intermediate_size_mlp") or width,
             vocabulary=vocabulary,
             embedding=self._find("word_embed_proj_dim") or hidden,
             gated=family.gated,
             tied=tied if isinstance(tied, bool) else family.tied,
             learned_positions=self._need("positions") if family.learned_positions else 0,
-            latent=self._latent(),
-            experts=self._experts(layers, width),
+            context_length=self._context(),
+            latent=latent,
+            experts=self._experts(layers, width, shares=family.shares_expert),
             note="" if known else f"; model_type {kind!r} is not known here, counted as a Llama-like decoder",
         )
         if self._problems:
@@ -220,6 +238,26 @@ class _Config:
                 return 1
         return self._find("num_key_value_heads") or heads
 
+    def _judge_heads(self, hidden: int, heads: int, kv_heads: int) -> None:
+        if not self._problems and self._find("head_dim") is None and hidden % heads:
+            self._wrong(
+                "num_attention_heads", f"{heads} heads do not divide the width of {hidden}, and head_dim is missing"
+            )
+        if not self._problems and (kv_heads > heads or heads % kv_heads):
+            self._wrong("num_key_value_heads", f"{kv_heads} key-value heads do not divide {heads} heads")
+
+    def _context(self) -> int | None:
+        """The longest sequence: as stated, or what rope scaling makes of the length it starts from."""
+        stated = [self._find(key) or 0 for key in CONTEXTS]
+        scaling = self._config.get("rope_scaling") or self._config.get("rope_parameters")
+        if isinstance(scaling, dict) and scaling.get("factor") is not None:
+            factor = scaling["factor"]
+            if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor <= MOST_SCALING:
+                self._wrong("rope_scaling", f"has a factor that is no number from 1 to {MOST_SCALING}")
+            elif isinstance(original := scaling.get("original_max_position_embeddings"), int):
+                stated.append(int(min(max(original, 0), LARGEST) * factor))
+        return max(stated) or None
+
     def _latent(self) -> Latent | None:
         if self._config.get("kv_lora_rank") is None:
             return None
@@ -231,9 +269,11 @@ class _Config:
             value_dim=self._need("v_head_dim"),
         )
 
-    def _experts(self, layers: int, width: int) -> Experts | None:
-        count = self._find("experts")
-        if count is None or count == 1:
+    def _experts(self, layers: int, width: int, *, shares: bool) -> Experts | None:
+        count = self._find("experts") or 0
+        if count <= 1:  # 0 and 1 are how a file of a mixture's family says that the model is dense
+            if (self._find("num_experts_per_tok") or 0) > 1:
+                self._wrong("num_experts_per_tok", "is given, but no number of experts (num_local_experts)")
             return None
         chosen = self._need("experts_per_token")
         if chosen > count:
@@ -243,13 +283,16 @@ class _Config:
         dense = self._find("first_k_dense_replace") or 0
         alone = self._config.get("mlp_only_layers")
         dense += len(alone) if isinstance(alone, list) else 0
-        step = self._find("decoder_sparse_step") or 1
+        step = self._find("sparse_step") or 1
+        sparse = max(0, layers - dense) // step
+        if sparse == 0:
+            self._wrong("num_local_experts", f"{count} experts, but none of the {layers} layers is left for them")
         return Experts(
             count=count,
             chosen=min(chosen, count),
             width=inner,
-            shared_width=shared,
-            layers=max(0, layers - dense) // step,
+            shared_width=shared or (inner if shares else 0),
+            layers=sparse,
         )
 
     def _find(self, key: str) -> int | None:

@@ -106,6 +106,11 @@ def _model(row: Mapping[str, str]) -> Model:
         kv_heads=_whole(row["kv_heads"]),
         head_dim=_whole(row["head_dim"]),
         vocabulary=_whole(row["vocabulary"]),
+        feed_forward=_whole(row["feed_forward"]),
+        gated=bool(int(row["gated"])) if row["gated"] else None,
+        experts=_whole(row["experts"]),
+        experts_per_token=_whole(row["experts_per_token"]),
+        context_length=_whole(row["context_length"]),
         source=row["source"],
     )
 

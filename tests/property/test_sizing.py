@@ -38,12 +38,13 @@ def models(draw: st.DrawFn) -> Model:
     parameters = draw(sizes)
     shape = draw(st.booleans())
     heads = draw(st.integers(1, 128))
+    hidden = heads * draw(st.integers(16, 160)) if shape else draw(st.none() | st.integers(64, 20_000))
     return Model(
         name="m",
         parameters=parameters,
         active_parameters=parameters * draw(st.floats(0.02, 1.0)),
         layers=draw(st.integers(1, 200)) if shape or draw(st.booleans()) else None,
-        hidden=draw(st.integers(64, 20_000)) if shape or draw(st.booleans()) else None,
+        hidden=hidden,
         heads=heads if shape else None,
         kv_heads=draw(st.integers(1, heads)) if shape else None,
         vocabulary=draw(st.integers(1000, 300_000)) if shape else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
@@ -16,19 +17,36 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.domain.accelerator import Precision
 from orchestrator.domain.errors import UserError
 from orchestrator.domain.events import Event
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.offerbook import OfferBook, Words
+from orchestrator.domain.parallelism import Parallelism, Recompute
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.workload import Workload
+from orchestrator.domain.workload import (
+    BatchInference,
+    FineTune,
+    Inference,
+    LatencyTarget,
+    Limits,
+    Method,
+    Model,
+    Population,
+    Stack,
+    Training,
+    Workload,
+)
 from orchestrator.spec import documents
 
 WHOLE_SECONDS = st.integers(86400, 7_000_000_000).map(lambda second: datetime.fromtimestamp(second, UTC))
 MOMENTS = st.builds(lambda at, us: at.replace(microsecond=us), WHOLE_SECONDS, st.integers(0, 999_999))
 WORDS = st.sampled_from(["", "a", "b", "NaN", "null", "é", '"\\\n', "\0", "1.5"])
 FINITE = st.sampled_from([0.0, -0.0, 0.1, 1e-320, 1.7e308, 3, 2**40]) | st.floats(allow_nan=False, allow_infinity=False)
+ABOVE_ZERO = FINITE.map(abs).filter(bool)
+WHOLE = st.integers(1, 2**40)
+DEGREES = ("tensor", "pipeline", "context", "expert", "micro_batches", "interleave")
 SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     float: FINITE | st.sampled_from([float("inf"), float("-inf")]),
     int: st.integers(-(2**60), 2**60),
@@ -48,10 +66,94 @@ def of(kind: Any) -> st.SearchStrategy[Any]:
         return SCALARS[kind]
     if isinstance(kind, type) and issubclass(kind, Enum):
         return st.sampled_from(list(kind))
+    if kind in SOUND:
+        return SOUND[kind]()
     if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        return st.builds(kind, **{item.name: of(hints[item.name]) for item in fields(kind)})
+        return built(kind)
     return generic(get_origin(kind), get_args(kind))
+
+
+def built(kind: Any, **parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    hints = get_type_hints(kind)
+    return st.builds(
+        kind, **{item.name: of(hints[item.name]) for item in fields(kind) if item.name not in parts}, **parts
+    )
+
+
+@st.composite
+def models(draw: st.DrawFn) -> Model:
+    """Of any size and shape that holds together."""
+    parameters, kv_heads, heads = draw(ABOVE_ZERO), draw(st.none() | WHOLE), draw(st.none() | WHOLE)
+    experts = draw(st.none() | WHOLE)
+    facts = built(
+        Model,
+        parameters=st.just(parameters),
+        active_parameters=st.just(parameters if experts else parameters * draw(st.sampled_from([0.5, 1.0]))),
+        heads=st.just(heads * (kv_heads or 1) if heads else None),
+        kv_heads=st.just(kv_heads),
+        head_dim=WHOLE,
+        experts=st.just(experts),
+        experts_per_token=st.just(experts),
+        **dict.fromkeys(("layers", "hidden", "vocabulary", "feed_forward", "context_length"), st.none() | WHOLE),
+    )
+    return draw(facts)
+
+
+@st.composite
+def gradients(draw: st.DrawFn, kind: type[Training | FineTune]) -> Training | FineTune:
+    layout = draw(
+        st.none()
+        | built(Parallelism, **dict.fromkeys(DEGREES, st.just(1)), data=st.integers(1, 10**6), micro_batch=WHOLE)
+    )
+    length = draw(WHOLE)
+    batch = None if layout else draw(st.none() | st.floats(length, 1e300))
+    method = Method.FULL if layout or batch else draw(of(Method))
+    return draw(
+        built(
+            kind,
+            tokens=ABOVE_ZERO,
+            sequence_length=st.just(length),
+            micro_batch=WHOLE,
+            mfu=st.none() | st.floats(0, 1, exclude_min=True),
+            global_batch_tokens=st.just(batch),
+            parallelism=st.just(layout),
+            recompute=of(Recompute | None) if method is Method.FULL else st.none(),
+            **({"method": st.just(method), "lora_rank": WHOLE} if kind is FineTune else {}),
+        )
+    )
+
+
+@st.composite
+def answers(draw: st.DrawFn, kind: type[Inference | BatchInference]) -> Inference | BatchInference:
+    wide, stack = draw(of(Precision)), draw(of(Stack))
+    narrow = [each for each in Precision if each.bits < wide.bits and each not in stack.lacks]
+    own = {"duration_s": ABOVE_ZERO, "peak_over_mean": st.floats(1, 1e9)} if kind is Inference else {}
+    return draw(
+        built(
+            kind,
+            prompt_tokens=WHOLE,
+            output_tokens=WHOLE,
+            precision=st.just(Precision.BF16 if wide in stack.lacks else wide),
+            kv_precision=st.sampled_from([each for each in Precision if each not in stack.lacks_for_cache]),
+            stack=st.just(stack),
+            quantise=st.lists(st.sampled_from(narrow), max_size=2).map(tuple) if narrow else st.just(()),
+            **(own or {"requests": ABOVE_ZERO}),
+        )
+    )
+
+
+LIMIT = st.none() | ABOVE_ZERO
+SOUND: dict[Any, Callable[[], st.SearchStrategy[Any]]] = {  # what refuses to be made of numbers that contradict it
+    Model: models,
+    Parallelism: lambda: built(Parallelism, **dict.fromkeys((*DEGREES, "data", "micro_batch"), st.integers(1, 9))),
+    Training: lambda: gradients(Training),
+    FineTune: lambda: gradients(FineTune),
+    Inference: lambda: answers(Inference),
+    BatchInference: lambda: answers(BatchInference),
+    Population: lambda: built(Population, requests_per_s=FINITE.map(abs)),
+    LatencyTarget: lambda: built(LatencyTarget, first_token_s=LIMIT, per_token_s=LIMIT, total_s=LIMIT),
+    Limits: lambda: built(Limits, budget_usd=LIMIT, deadline_s=LIMIT),
+}
 
 
 def generic(origin: Any, parts: tuple[Any, ...]) -> st.SearchStrategy[Any]:
