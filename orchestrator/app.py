@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator import credentials, registry
 from orchestrator.catalog import accelerators, market, network
@@ -26,10 +27,19 @@ from orchestrator.domain.network import Network
 from orchestrator.domain.offerbook import OfferBook
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.snapshot import Gap, Snapshot
+from orchestrator.domain.spelling import hint
 from orchestrator.domain.workload import Workload
 from orchestrator.inventory import snapshot as inventory
 from orchestrator.planning.plan import PlanOptions, plan
 from orchestrator.runtime.clock import SystemClock
+from orchestrator.sizing import parameters
+from orchestrator.sizing.parameters import Parameters
+
+if TYPE_CHECKING:
+    from orchestrator.sizing.calibration import Calibration
+
+DEFAULT_CALIBRATION = "default"
+NO_CALIBRATION = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,23 @@ class App:
     def accelerators(self) -> tuple[Accelerator, ...]:
         """The bundled accelerator table."""
         return accelerators.load()
+
+    def parameters(self, calibration: str | None = None) -> Parameters:
+        """The bundled numbers of the sizing with the calibration called `calibration`, by default the settings' one.
+
+        "none" is no calibration; without a setting it is the one called "default", where it exists.
+
+        Raises: ConfigError where a calibration that is named does not exist, or is damaged.
+        """
+        folder, named = self.settings.calibrations_dir, calibration or self.settings.calibration
+        if named == NO_CALIBRATION or (not named and not (folder / f"{DEFAULT_CALIBRATION}.json").exists()):
+            return parameters.bundled()
+        stored = importlib.import_module("orchestrator.catalog.calibrations")  # most have none, nor time to load it
+        found: Calibration | None = stored.load(folder, named or DEFAULT_CALIBRATION)
+        if found is None:
+            raise ConfigError(f"no calibration is called {named!r} ({hint(named, stored.names(folder))})")
+        applied: Parameters = stored.apply(parameters.bundled(), found)
+        return applied
 
     def network(self) -> Network:
         """Places, links and egress prices."""

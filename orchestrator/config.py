@@ -14,8 +14,9 @@ from orchestrator.domain.spelling import hint
 Table = Mapping[str, object]
 
 DEFAULT_PROVIDERS: Mapping[str, Table] = {"local": {}}  # on without a line of configuration; others want their table
-KEYS = ("market", "providers", "policies", "control")
+KEYS = ("market", "sizing", "providers", "policies", "control")
 MARKET_KEYS = ("edition", "deadline_s", "max_price_age_days")
+SIZING_KEYS = ("calibration",)
 CONTROL_KEYS = ("store", "tick_s", "leader_ttl_s", "call_timeout_s", "port")
 
 
@@ -32,6 +33,7 @@ class Settings:
     edition: str = "current"  # of the bundled price book
     deadline_s: float = 5.0  # for one look at all providers
     max_price_age_s: float = 90 * 86400.0  # older prices are marked
+    calibration: str = ""  # name of the one that predictions use; "" is "default" where there is one
     store_url: str = ""  # "" is SQLite in the state folder
     tick_s: float = 0.5
     leader_ttl_s: float = 10.0
@@ -42,6 +44,11 @@ class Settings:
     def catalog_dir(self) -> Path:
         """Imported and cached offers."""
         return self.home / "catalog"
+
+    @property
+    def calibrations_dir(self) -> Path:
+        """What was learned from the user's own history."""
+        return self.home / "calibrations"
 
     @property
     def control_dir(self) -> Path:
@@ -92,8 +99,10 @@ def parse(document: Table, *, home: Path, file: str) -> Settings:
     """
     _known(document, KEYS, file, "")
     market = _table(document, "market", file)
+    sizing = _table(document, "sizing", file)
     control = _table(document, "control", file)
     _known(market, MARKET_KEYS, file, "market.")
+    _known(sizing, SIZING_KEYS, file, "sizing.")
     _known(control, CONTROL_KEYS, file, "control.")
     asked = _tables(document, "providers", file)
     providers = {**DEFAULT_PROVIDERS, **asked}
@@ -109,6 +118,7 @@ def parse(document: Table, *, home: Path, file: str) -> Settings:
         edition=_text(market, "edition", "current", f"{file}: market"),
         deadline_s=_positive(market, "deadline_s", 5.0, f"{file}: market"),
         max_price_age_s=_positive(market, "max_price_age_days", 90.0, f"{file}: market") * 86400,
+        calibration=_text(sizing, "calibration", "", f"{file}: sizing"),
         store_url=_text(control, "store", "", f"{file}: control"),
         tick_s=_positive(control, "tick_s", 0.5, f"{file}: control"),
         leader_ttl_s=_positive(control, "leader_ttl_s", 10.0, f"{file}: control"),

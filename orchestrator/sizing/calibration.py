@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import exp, log, pi, sqrt
+from zlib import crc32
 
 from orchestrator.domain.accelerator import Accelerator
 from orchestrator.domain.errors import UserError
@@ -78,6 +79,7 @@ class Calibration:
     sources: tuple[str, ...]  # files, "measured on H200"
     rows: int  # judged, of all kinds
     factors: tuple[Factor, ...]
+    numbers: str  # fingerprint of the parameters that it corrects
     left: tuple[tuple[str, int], ...] = ()
 
     @property
@@ -86,8 +88,16 @@ class Calibration:
         return f"calibration {self.name!r} of {self.made_on}"
 
 
-def calibrate(judged: Sequence[Judged], *, name: str, made_on: str, sources: Sequence[str]) -> Calibration:
-    """The calibration that `judged` rows, predicted without one, support.
+def fingerprint(parameters: Parameters) -> str:
+    """What tells the numbers of one release from those of another."""
+    rows = sorted((name, value) for name, value in parameters.items() if not name.startswith(f"{PREFIX}."))
+    return f"{crc32(repr(rows).encode()):08x}"
+
+
+def calibrate(
+    judged: Sequence[Judged], parameters: Parameters, *, name: str, made_on: str, sources: Sequence[str]
+) -> Calibration:
+    """The calibration that `judged` rows, predicted with `parameters`, which hold none, support.
 
     Raises: UserError where no kind has `LEAST_ROWS` rows.
     """
@@ -108,6 +118,7 @@ def calibrate(judged: Sequence[Judged], *, name: str, made_on: str, sources: Seq
         sources=tuple(sources),
         rows=sum(map(len, by_kind.values())),
         factors=tuple(factor for kind in enough for factor in _factors(kind, by_kind[kind])),
+        numbers=fingerprint(parameters),
         left=left,
     )
 
@@ -115,9 +126,10 @@ def calibrate(judged: Sequence[Judged], *, name: str, made_on: str, sources: Seq
 def apply(parameters: Parameters, calibration: Calibration) -> Parameters:
     """The parameters with the rows `calibration.<kind>.<generation>` and `... .spread` that `calibrated` reads."""
     rows = []
+    stale = "" if calibration.numbers == fingerprint(parameters) else "; made for another release: calibrate again"
     for each in calibration.factors:
         name = f"{PREFIX}.{each.kind}.{each.generation}"
-        origin = f"{calibration.origin}: {each.rows} rows in {each.groups} groups"
+        origin = f"{calibration.origin}: {each.rows} rows in {each.groups} groups{stale}"
         low, high = each.factor * exp(-each.spread), each.factor * exp(each.spread)
         rows.append(Parameter(name=name, value=each.factor, low=low, high=high, unit="ratio", origin=origin))
         spread = Parameter(
@@ -190,7 +202,7 @@ def _factors(kind: Kind, rows: Sequence[Judged]) -> tuple[Factor, ...]:
     unseen = noise + half + 1.0 / precision  # of a run of a generation without rows
     factors = [_factor(kind, ALL, rows, theta=everywhere, variance=unseen, freedom=freedom)]
     for each, middle, variance in zip(found, middles, sampling, strict=True):
-        if len(each.rows) >= LEAST_ROWS:
+        if each.name and len(each.rows) >= LEAST_ROWS:
             share = half / (half + variance)
             theta = everywhere + share * (middle - everywhere)
             # What is not known of theta_k: its own half after its groups, and theta's through what they leave.

@@ -21,6 +21,11 @@ WEIGHTS: Mapping[str, Precision] = MappingProxyType(
     | {"q4_k_m": Precision.INT4, "awq": Precision.INT4, "gptq": Precision.INT4, "w4a16": Precision.INT4}
     | {"q8_0": Precision.INT8, "w8a8": Precision.INT8}
 )
+# Bytes of one parameter with its scales, where the name says which of several formats of its width it is (llama.cpp's).
+WEIGHT_BYTES = {
+    **{"int4_q40": 0.5625, "q4_0": 0.5625, "int4_q4km": 0.612, "q4_k_m": 0.612},
+    **{"q8_0": 1.0625, "nvfp4": 0.5625},
+}
 
 
 def inference_run(cells: Cells, name: str, find: Find, resolve: Resolve, note: Note) -> InferenceRun | None:
@@ -62,6 +67,7 @@ def inference_run(cells: Cells, name: str, find: Find, resolve: Resolve, note: N
         generation=device.generation,
         devices=devices,
         weights=weights or Precision.BF16,
+        weight_bytes=WEIGHT_BYTES.get(cells.text("weight_prec").casefold()),
         kv=kv or Precision.BF16,
         concurrency=concurrency / replicas if concurrency else None,
         prompt_tokens=prompt,

@@ -118,7 +118,9 @@ def device_of(cells: Cells, resolve: Resolve) -> Accelerator | None:
 
 
 def _peak16(device: Accelerator) -> float:
-    return device.peak(Precision.BF16) or device.peak(Precision.FP16) or 0.0
+    """The 16-bit peak; a CPU, which has no such units, is counted against what it reaches in FP32."""
+    peak = device.peak(Precision.BF16) or device.peak(Precision.FP16)
+    return peak or (device.peak(Precision.FP32) if device.generation == "cpu" else None) or 0.0
 
 
 def _in_flops(cells: Cells) -> bool:

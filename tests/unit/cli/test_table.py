@@ -15,7 +15,7 @@ from orchestrator.interfaces.cli.table import COMMANDS, Entry
 from tests.unit.cli.conftest import Cli
 
 FOLDER = Path(inspect.getfile(application)).parent
-HELPERS = {"__init__", "application", "main", "table", "errors", "files", "session", "control"}
+HELPERS = {"__init__", "application", "main", "table", "errors", "files", "judging", "session", "control"}
 LOOK = """
 import sys
 from orchestrator.interfaces.cli.application import invoke
