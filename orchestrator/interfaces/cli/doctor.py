@@ -22,6 +22,7 @@ from orchestrator.interfaces.views.doctor_view import DoctorReport
 
 EXTRAS = {
     "run": ("ray", "starlette", "uvicorn"),
+    "charts": ("matplotlib",),
     "gpu": ("pynvml",),
     "aws": ("boto3",),
     "azure": ("azure.mgmt.compute", "azure.identity"),
