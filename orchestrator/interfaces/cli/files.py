@@ -25,15 +25,20 @@ def write(path: Path, text: str) -> None:
 
     Raises: UserError naming the file.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, all or nothing. Raises: UserError naming the file."""
     draft = ""
     try:
         target = path.resolve() if path.is_symlink() else path
         if target.exists() and not target.is_file():  # /dev/stdout, a pipe: nothing to replace
-            target.write_text(text, encoding="utf-8")
+            target.write_bytes(data)
             return
         handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
         Path(draft).chmod(0o644 if not target.exists() else target.stat().st_mode & 0o777)
         Path(draft).replace(target)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
