@@ -19,6 +19,8 @@ def resolver(devices: Sequence[Accelerator]) -> Callable[[str, float | None], Ac
     def resolve(vendor_name: str, memory_gib: float | None) -> Accelerator | str:
         bare = REMARK.sub("", vendor_name)
         name = canonical(bare, memory_gib)
+        if name is None and bare in by_name:  # of no vendor's: this machine's CPU
+            return by_name[bare]
         if name in by_name:
             return by_name[name]
         several = [each for each in family(bare) if each in by_name]

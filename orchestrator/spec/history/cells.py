@@ -117,6 +117,9 @@ class Cells:
 
     def word(self, column: str, meanings: Mapping[str, Value]) -> Value | None:
         """What the word in `column` means, or None where nothing is said or it means nothing to us."""
+        said = self.note(column).strip().casefold()
+        if said in meanings:  # "none" says that nothing was recomputed, not that nothing is known
+            return meanings[said]
         text = self.text(column)
         if not text:
             return None
