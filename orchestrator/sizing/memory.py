@@ -9,17 +9,14 @@ from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.parallelism import Recompute
 from orchestrator.domain.sizing import Assumption
 from orchestrator.sizing.arithmetic import BYTES
+from orchestrator.sizing.parameters import bundled
 from orchestrator.sizing.shape import Shape
 
 GIB = float(1 << 30)
 
-USABLE_SHARE = 0.95  # of a device's memory; the rest is lost to the allocator's fragments
-OVERHEAD_BYTES = 3e9  # driver context, communication buffers and workspace of one device, ...
-OVERHEAD_SHARE = 0.05  # ... but not more than this share of a small one
-
 RESERVE = Assumption(
     "usable_memory",
-    USABLE_SHARE,
+    bundled()["memory.usable_share"],
     "planning constant: 5 % of each device is lost to fragments; the term 'overhead' is 3 GB or 5 % per device on top",
 )
 
@@ -100,12 +97,13 @@ def adapter_parameters(shape: Shape, rank: int) -> float:
 
 def capacity_bytes(device: Accelerator) -> float:
     """Bytes of one device that a job can use."""
-    return device.memory_gib * GIB * USABLE_SHARE
+    return device.memory_gib * GIB * RESERVE.value
 
 
 def overhead_bytes(device: Accelerator) -> float:
-    """Bytes that the runtime takes on every device."""
-    return min(OVERHEAD_BYTES, device.memory_gib * GIB * OVERHEAD_SHARE)
+    """Bytes that driver context, communication library and workspaces take on every device."""
+    known = bundled()
+    return min(known["memory.overhead_gb"] * 1e9, device.memory_gib * GIB * known["memory.overhead_share"])
 
 
 TENSOR_PARALLEL = (1, 2, 4, 8)  # devices of one node that split a sequence's activations
