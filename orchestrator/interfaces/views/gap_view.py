@@ -23,6 +23,7 @@ from orchestrator.interfaces.views.page import (
     line,
     right,
     strong,
+    text_of,
     warn,
 )
 from orchestrator.sizing.gap import (
@@ -73,7 +74,11 @@ class GapReport:
         blocks += [Title("What frontier training takes"), Table(self._need_columns(), self._needs()), Line()]
         blocks += [Title("The largest systems: how far training is from them, and the answers they could give instead")]
         blocks += [Table(self._system_columns(), self._systems()), Line()]
-        blocks += [Title("Answers at the edge"), Table(self._edge_columns(), self._edges()), Line()]
+        blocks += [
+            Title("Answers at the edge: PFLOP/s that a node needs, and that it gets"),
+            Table(self._edge_columns(), self._edges()),
+            Line(),
+        ]
         blocks += [Title("Assumptions"), Table(ASSUMPTION_COLUMNS, self._assumptions()), Line()]
         return (*blocks, *(line(f"note: {note}") for note in self._notes()))
 
@@ -146,11 +151,18 @@ class GapReport:
             need = row.training
             words = f"{_digits(need.flop)} FLOP in {fmt.duration(need.run_s)}"
             rows.append((f"{row.scenario} training", strong(f"{prefixed(need.flops, 'FLOP/s', like=unit)}: {words}")))
+            rows.append(("", f"takes {self._takes(row.year, need)}"))
         for region in self.regions:
             rows.append((f"gap in the {region}", _said(tuple((row.scenario, row.largest(region)) for row in last))))
         needs = " and ".join(f"{prefixed(row.answer.flops, 'FLOP/s')} ({row.scenario})" for row in last)
         rows.append(("edge node", needs))
         return tuple(rows)
+
+    def _takes(self, year: int, need: TrainingNeed) -> str:
+        """`28.9M H100-SXM or 6.27M GPUs of 2030, 8.49 GW`."""
+        today = f"{devices(need.gpus_today)} {self.device.name}"
+        then = "" if need.gpus == need.gpus_today else f" or {devices(need.gpus)} GPUs of {year}"
+        return f"{today}{then}, {'power unknown' if need.power_w is None else text_of(power(need.power_w))}"
 
     def _need_columns(self) -> tuple[Column, ...]:
         return (
@@ -158,7 +170,7 @@ class GapReport:
             left("scenario"),
             right("compute"),
             right("run"),
-            right("demand"),
+            right("EFLOP/s needed"),
             right(f"in {self.device.name}"),
             right("in GPUs of the year"),
             right("power"),
@@ -172,7 +184,7 @@ class GapReport:
         scenarios = [row.scenario for row in self.rows if row.year == self.rows[0].year]
         gaps = [right(f"{scenario} gap") for scenario in scenarios]
         answers = [right(f"{scenario} answers") for scenario in scenarios]
-        return (right("year"), left("region"), left("kind"), right("supply"), *gaps, *answers)
+        return (right("year"), left("region"), left("kind"), right("EFLOP/s"), *gaps, *answers)
 
     def _systems(self) -> tuple[tuple[Text, ...], ...]:
         found: list[tuple[Text, ...]] = []
@@ -181,24 +193,24 @@ class GapReport:
             for gaps in zip(*(row.gaps for row in self.rows if row.year == year), strict=True):
                 one = gaps[0]
                 if one.kind in SYSTEMS and one.region in self.regions:
-                    head = (str(year), str(one.region), KINDS[one.kind], exa(one.supply_flops))
+                    head = (str(year), str(one.region), KINDS[one.kind], _digits(one.supply_flops / EXA))
                     answers = (f"{_digits(gap.answers_per_s)}/s" for gap in gaps)
                     found.append((*head, *(times(gap.factor) for gap in gaps), *answers))
         return tuple(found)
 
     def _edge_columns(self) -> tuple[Column, ...]:
-        nodes = [right(f"{region} node has") for region in self.regions]
+        nodes = [right(f"{region} node") for region in self.regions]
         gaps = [right(f"{region} gap") for region in self.regions]
-        head = (right("year"), left("scenario"), right("one answer"), right("a node has to do"))
+        head = (right("year"), left("scenario"), right("one answer"), right("PFLOP/s needed"))
         return (*head, *nodes, *gaps, right("GPUs of the year"), right("power"))
 
     def _edges(self) -> tuple[tuple[Text, ...], ...]:
         found: list[tuple[Text, ...]] = []
         for row in self.rows:
             edges = [gap for gap in row.gaps if gap.kind is Kind.EDGE and gap.region in self.regions]
-            nodes, gaps = (peta(gap.supply_flops) for gap in edges), (times(gap.factor) for gap in edges)
+            nodes, gaps = (_digits(gap.supply_flops / PETA) for gap in edges), (times(gap.factor) for gap in edges)
             head = (str(row.year), str(row.scenario), *_answer_cells(row.answer))
-            found.append((*head, *nodes, *gaps, fmt.count(row.answer.gpus), power(row.answer.power_w)))
+            found.append((*head, *nodes, *gaps, devices(row.answer.gpus), power(row.answer.power_w)))
         return tuple(found)
 
     def _assumptions(self) -> tuple[tuple[Text, ...], ...]:
@@ -256,13 +268,13 @@ def prefixed(value: float, unit: str, *, like: float | None = None) -> str:
 
 
 def exa(flops: float) -> str:
-    """Always in EFLOP/s, so that a column can be compared."""
+    """Always in EFLOP/s, so that systems can be compared."""
     return f"{_digits(flops / EXA)} EFLOP/s"
 
 
-def peta(flops: float) -> str:
-    """Always in PFLOP/s."""
-    return f"{_digits(flops / PETA)} PFLOP/s"
+def devices(count: int) -> str:
+    """`2,888`, `28.9M`."""
+    return fmt.count(count) if count < 1e6 else fmt.quantity(float(f"{count:.3g}"))
 
 
 def power(watts: float | None) -> Text:
@@ -304,16 +316,16 @@ def _need_cells(need: TrainingNeed) -> tuple[Text, ...]:
     return (
         f"{_digits(need.flop)} FLOP",
         fmt.duration(need.run_s),
-        strong(exa(need.flops)),
-        fmt.count(need.gpus_today),
-        fmt.count(need.gpus),
+        strong(_digits(need.flops / EXA)),
+        devices(need.gpus_today),
+        devices(need.gpus),
         power(need.power_w),
         dim(fmt.UNKNOWN) if need.energy_kwh is None else fmt.energy(need.energy_kwh),
     )
 
 
 def _answer_cells(need: AnswerNeed) -> tuple[Text, Text]:
-    return f"{_digits(need.flop)} FLOP", strong(peta(need.flops))
+    return f"{_digits(need.flop)} FLOP", strong(_digits(need.flops / PETA))
 
 
 def _said(gaps: Sequence[tuple[Scenario, Gap]]) -> str:
