@@ -115,6 +115,15 @@ def _mixture(model: Model, parts: Parts) -> Parts:
 def _reconciled(model: Model, parts: Parts) -> Parts:
     """With parts that are not negative and sum to the total; every part is scaled where the shape says more than N."""
     if parts.feed_forward < 0.0:
+        # The experts are certain, so it is attention that is smaller than its widths: latent attention projects
+        # through a narrow middle.
+        latent = parts.attention + parts.feed_forward
+        if parts.experts and latent > 0.0:
+            note = (
+                "the parameters that experts and embeddings leave: fewer than its widths make, as of latent attention"
+            )
+            said = Assumption("attention_parameters", latent, note)
+            parts = replace(parts, attention=latent, assumptions=(*parts.assumptions, said))
         parts = replace(parts, feed_forward=0.0)
     factor = model.parameters / parts.total
     if abs(factor - 1.0) > 1e-9:

@@ -117,3 +117,25 @@ def test_a_width_that_does_not_make_the_stated_total_is_said() -> None:
     )
     assert parts.total == pytest.approx(49.9e9)
     assert "feed_forward" in {assumption.name for assumption in parts.assumptions}
+
+
+def test_latent_attention_is_what_experts_and_embeddings_leave() -> None:
+    """DeepSeek-V3: 58 layers of 256 experts of 3 matrices of 7168 x 2048, which its widths alone would push out."""
+    parts = parameter_split(
+        Model(
+            name="DeepSeek-V3",
+            parameters=671e9,
+            active_parameters=37e9,
+            layers=61,
+            hidden=7168,
+            heads=128,
+            kv_heads=128,
+            head_dim=128,
+            vocabulary=129280,
+            experts=256,
+            experts_per_token=8,
+        )
+    )
+    assert parts.experts == pytest.approx(58 * 256 * 3 * 7168 * 2048, rel=2e-3)
+    assert parts.total == pytest.approx(671e9)
+    assert [assumption.name for assumption in parts.assumptions] == ["attention_parameters"]
