@@ -123,7 +123,9 @@ def _reconciled(model: Model, parts: Parts) -> Parts:
                 "the parameters that experts and embeddings leave: fewer than its widths make, as of latent attention"
             )
             said = Assumption("attention_parameters", latent, note)
-            parts = replace(parts, attention=latent, assumptions=(*parts.assumptions, said))
+            rounding = -parts.feed_forward < SAID_FROM * parts.attention
+            notes = parts.assumptions if rounding else (*parts.assumptions, said)
+            parts = replace(parts, attention=latent, assumptions=notes)
         parts = replace(parts, feed_forward=0.0)
     factor = model.parameters / parts.total
     if abs(factor - 1.0) > 1e-9:
