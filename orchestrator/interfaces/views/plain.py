@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.interfaces.views.page import Bar, Block, Facts, Line, Page, Table, Title, text_of
+from orchestrator.interfaces.views import stacks
+from orchestrator.interfaces.views.page import Bar, Block, Facts, Line, Page, Stacks, Table, Title, text_of
 
 GAP = "  "
+STACK_WIDTH = 40
 
 
 def render(page: Page) -> str:
@@ -24,6 +26,8 @@ def _block(block: Block) -> Iterator[str]:
         yield from _facts(block)
     elif isinstance(block, Table):
         yield from _table(block)
+    elif isinstance(block, Stacks):
+        yield from _stacks(block)
     else:
         yield _bar(block)
 
@@ -49,3 +53,13 @@ def _table(table: Table) -> Iterator[str]:
 def _bar(bar: Bar) -> str:
     detail = f"{GAP}{bar.detail}" if bar.detail else ""
     return f"  {bar.label}{GAP}{bar.done * 100:.0f} %{detail}"
+
+
+def _stacks(block: Stacks) -> Iterator[str]:
+    letters = stacks.letters(stacks.names(block.rows))
+    width = max((len(stack.label) for stack in block.rows), default=0)
+    for stack in block.rows:
+        drawn = "".join(letters.get(name, stacks.FREE) * count for name, count in stacks.cells(stack, STACK_WIDTH))
+        yield f"  {stack.label.ljust(width)}{GAP}[{drawn}]{GAP}{stack.detail}"
+    legend = GAP.join(f"{letter} {name}" for name, letter in letters.items())
+    yield f"  {' ' * width}{GAP}{legend}{GAP}{stacks.FREE} free"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
@@ -14,7 +14,8 @@ from rich.spinner import Spinner
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
-from orchestrator.interfaces.views.page import Bar, Block, Cell, Facts, Line, Page, Style, Table, Text, Title
+from orchestrator.interfaces.views import stacks
+from orchestrator.interfaces.views.page import Bar, Block, Cell, Facts, Line, Page, Stacks, Style, Table, Text, Title
 
 LOOK = {
     Style.PLAIN: "",
@@ -26,6 +27,8 @@ LOOK = {
     Style.CODE: "bold cyan",
 }
 BAR_WIDTH = 32
+STACK_COLOURS = ("blue", "cyan", "magenta", "green", "yellow", "red", "white", "bright_blue", "bright_green")
+FULL, EMPTY = "█", "░"
 
 
 class Screen:
@@ -74,6 +77,8 @@ def _block(block: Block) -> RenderableType:
         return _facts(block)
     if isinstance(block, Table):
         return _table(block)
+    if isinstance(block, Stacks):
+        return _StackedBars(block)
     return _bar(block)
 
 
@@ -104,3 +109,37 @@ def _bar(bar: Bar) -> RenderableType:
         RichText(bar.detail, style="dim"),
     )
     return Padding(grid, (0, 0, 0, 2))
+
+
+class _StackedBars:
+    """Blocks in a colour for every part; letters where there is no colour to tell them apart, or no block to draw."""
+
+    def __init__(self, block: Stacks) -> None:
+        self._rows = block.rows
+        self._letters = stacks.letters(stacks.names(block.rows))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        coloured = not console.no_color and console.color_system is not None and "utf" in options.encoding
+        grid = RichTable.grid(padding=(0, 2, 0, 0))
+        grid.add_column(no_wrap=True)
+        grid.add_column(no_wrap=True)
+        grid.add_column(style="dim", overflow="fold")
+        for stack in self._rows:
+            bar = RichText()
+            for name, count in stacks.cells(stack, BAR_WIDTH):
+                bar.append_text(self._cells(name, count, coloured=coloured))
+            grid.add_row(stack.label, bar, stack.detail)
+        yield Padding(grid, (0, 0, 0, 2))
+        legend = RichText("  ").join(
+            [RichText.assemble(self._cells(name, 1, coloured=coloured), f" {name}") for name in self._letters]
+            + [RichText.assemble(self._cells("", 1, coloured=coloured), " free")]
+        )
+        yield Padding(legend, (0, 0, 0, 2))
+
+    def _cells(self, name: str, count: int, *, coloured: bool) -> RichText:
+        if not coloured:
+            return RichText(self._letters.get(name, stacks.FREE) * count)
+        if not name:
+            return RichText(EMPTY * count, style="dim")
+        place = list(self._letters).index(name)
+        return RichText(FULL * count, style=STACK_COLOURS[place % len(STACK_COLOURS)])
