@@ -1,8 +1,7 @@
-"""`isoflop size`: the FLOP model alone; a job file's workload, or a model and a number of tokens."""
+"""`isoflop size`: what a workload takes on every accelerator; a job file's, or a model's with what to do with it."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,128 +9,140 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from orchestrator.catalog.lookup import Chosen, look_up
 from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.errors import UserError
+from orchestrator.domain.offer import Billing
 from orchestrator.domain.offerbook import FloatArray, OfferBook
-from orchestrator.domain.workload import Model, Training, Workload
-from orchestrator.interfaces.cli import session
+from orchestrator.interfaces.cli import session, size_asked, size_break_even
+from orchestrator.interfaces.cli import size_options as options
 from orchestrator.interfaces.views.choose import choose
-from orchestrator.interfaces.views.size_view import Prices, Quote, SizeReport
-from orchestrator.sizing.size import size
-from orchestrator.spec import models, quantity
+from orchestrator.interfaces.views.compare_view import CompareReport
+from orchestrator.interfaces.views.size_figures import Prices, Quote
+from orchestrator.interfaces.views.size_view import SizeReport
+from orchestrator.spec import quantity
 
 
 def run(
     job_file: Annotated[Path | None, typer.Argument(metavar="[JOB]", help="Job file; or give --model.")] = None,
     *,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", metavar="NAME", help="A known model, a Hugging Face config.json, or a size such as 7B."
-        ),
-    ] = None,
-    tokens: Annotated[
-        str | None, typer.Option("--tokens", metavar="N", help="Tokens to train --model on, such as 300B.")
-    ] = None,
-    precision: Annotated[Precision, typer.Option("--precision", help="Of --model's arithmetic.")] = Precision.BF16,
-    mfu: Annotated[
-        str | None, typer.Option("--mfu", metavar="SHARE", help="Utilisation you measured, such as 0.45 or 100%.")
-    ] = None,
-    accelerator: Annotated[
-        str | None, typer.Option("--accelerator", metavar="NAMES", help="Only these, such as H100-SXM,A100-80GB.")
-    ] = None,
-    usd_per_gpu_hour: Annotated[
-        list[str] | None,
-        typer.Option("--usd-per-gpu-hour", metavar="PRICE", help="Price instead of the market's; twice for a range."),
-    ] = None,
-    inference_tokens: Annotated[
-        str, typer.Option("--inference-tokens", metavar="N", help="Length of the one inference shown.")
-    ] = "1024",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    model: options.ModelName = None,
+    tokens: options.Tokens = None,
+    fine_tune: options.FineTuneBy = None,
+    serve: options.Serve = None,
+    prompt_tokens: options.PromptTokens = None,
+    output_tokens: options.OutputTokens = None,
+    peak_over_mean: options.PeakOverMean = None,
+    stack: options.StackName = None,
+    precision: options.Of = None,
+    mfu: options.Mfu = None,
+    gpus: options.Gpus = None,
+    accelerator: options.Accelerators = None,
+    compare: options.Compare = None,
+    usd_per_gpu_hour: options.UsdPerGpuHour = None,
+    inference_tokens: options.InferenceTokens = "1024",
+    region: options.Region = None,
+    pue: options.Pue = None,
+    break_even: options.BreakEven = False,
+    api_price: options.ApiPrice = None,
+    api_price_in: options.ApiPriceIn = None,
+    api_price_out: options.ApiPriceOut = None,
+    utilisation: options.Utilisation = None,
+    gpu_price: options.GpuPrice = None,
+    server_factor: options.ServerFactor = None,
+    years: options.Years = None,
+    power_price: options.PowerPrice = None,
+    opex_share: options.OpexShare = None,
+    cost_of_capital: options.CostOfCapital = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Size a model: FLOPs, memory, devices, hours, energy and cost.
 
     Exit codes: 0, or 2 for bad input.
     """
     app = session.open_app()
-    share = session.read_option("--mfu", mfu, quantity.ratio)
-    amount = session.read_option("--tokens", tokens, quantity.count)
-    stated = [session.read_option("--usd-per-gpu-hour", each, quantity.money_usd) for each in usd_per_gpu_hour or ()]
-    given = [price for price in stated if price is not None]
+    wish = size_asked.Wish(
+        tokens=tokens,
+        fine_tune=fine_tune,
+        serve=serve,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        peak_over_mean=peak_over_mean,
+        stack=stack,
+        precision=precision,
+        mfu=mfu,
+    )
+    terms = size_break_even.Terms(
+        api_price=api_price,
+        api_price_in=api_price_in,
+        api_price_out=api_price_out,
+        utilisation=utilisation,
+        gpu_price=gpu_price,
+        server_factor=server_factor,
+        years=years,
+        power_price=power_price,
+        opex_share=opex_share,
+        cost_of_capital=cost_of_capital,
+        pue=pue,
+    )
+    chosen = _chosen(app.accelerators(), accelerator, compare)
+    named = accelerator is not None or compare is not None
+    given = _given(chosen.devices, usd_per_gpu_hour)
+    if break_even:
+        prices = given or quotes(app.market(), firm=True)
+        work = None if job_file is None and model is None else size_asked.subject(job_file, model, wish)[1]
+        choose(as_json).show(size_break_even.report(work, chosen, prices, terms, gpus=gpus, named=named))
+        return
+    if terms.given():
+        raise UserError(f"{', '.join(terms.given())}: only with --break-even")
     length = session.read_option("--inference-tokens", inference_tokens, quantity.count) or 1024.0
-    subject, workload = _asked(job_file, model, amount, precision, share)
-    devices = _chosen(app.accelerators(), accelerator)
+    subject, workload = size_asked.subject(job_file, model, wish)
     report = SizeReport(
         model=subject,
         workload=workload,
-        precision=workload.precision if workload is not None else precision,
-        sizings=size(workload, devices) if workload is not None else {},
-        accelerators=devices,
-        prices=_given(devices, given) if given else quotes(app.market()),
+        precision=workload.precision if workload is not None else precision or Precision.BF16,
+        sizings=size_asked.sized(workload, chosen.devices, gpus),
+        accelerators=chosen.devices,
+        prices=given or quotes(app.market()),
         inference_tokens=length,
         now=app.clock.now(),
+        gpus=gpus,
+        location=size_asked.located(region, pue, app.network),
+        notes=chosen.notes,
     )
-    choose(as_json).show(report)
+    if compare is not None and workload is None:
+        raise UserError("--compare needs work to compare on: give --tokens N, --serve RATE or a job file")
+    choose(as_json).show(report if compare is None else CompareReport(report))
 
 
-def _asked(
-    job_file: Path | None, name: str | None, tokens: float | None, precision: Precision, mfu: float | None
-) -> tuple[Model, Workload | None]:
-    if (job_file is None) == (name is None):
-        raise UserError("give a job file, or --model NAME (with --tokens to train it on), and not both")
-    if job_file is not None:
-        if tokens is not None or mfu is not None:
-            raise UserError("--tokens and --mfu belong to --model: a job file says its own")
-        workload = session.load_job(job_file)
-        return workload.model, workload
-    found = _model(name or "")
-    if not tokens:
-        return found, None
-    return found, Training(name=found.name, model=found, tokens=tokens, precision=precision, mfu=mfu or None)
+def _chosen(known: tuple[Accelerator, ...], names: str | None, compared: str | None) -> Chosen:
+    """The accelerators named; all where none is."""
+    if names is not None and compared is not None:
+        raise UserError("--compare names the accelerators itself: leave --accelerator out")
+    asked = compared if compared is not None else names
+    return look_up(asked, known) if asked is not None else Chosen(known)
 
 
-def _model(name: str) -> Model:
-    known = models.find_model(name)
-    if known is not None:
-        return known
-    if name.endswith(".json") or ("/" in name and Path(name).exists()):
-        return models.from_config_json(Path(name))
-    try:
-        parameters = quantity.count(name)
-    except quantity.QuantityError:
-        near = models.nearest_models(name)
-        hint = f"did you mean {', '.join(near)}?" if near else "a name, a config.json, or a size such as 7B"
-        raise UserError(f"no model is called {name!r} ({hint})") from None
-    if not parameters:
-        raise UserError("--model 0: a model has parameters")
-    return Model(name=name, parameters=parameters, active_parameters=parameters, source="--model")
-
-
-def _chosen(known: tuple[Accelerator, ...], names: str | None) -> tuple[Accelerator, ...]:
-    """The accelerators named, in the order named; all where none is."""
-    if names is None:
-        return known
-    by_name = {device.name.casefold(): device for device in known}
-    chosen = []
-    for name in filter(None, (part.strip() for part in names.split(","))):
-        if name.casefold() not in by_name:
-            near = difflib.get_close_matches(name.casefold(), by_name, n=1)
-            hint = f"did you mean {by_name[near[0]].name}?" if near else f"known: {', '.join(d.name for d in known)}"
-            raise UserError(f"no accelerator is called {name!r} ({hint})")
-        chosen.append(by_name[name.casefold()])
-    return tuple(dict.fromkeys(chosen))
-
-
-def _given(devices: Sequence[Accelerator], usd: Sequence[float]) -> dict[str, Prices]:
+def _given(devices: Sequence[Accelerator], texts: Sequence[str] | None) -> dict[str, Prices]:
+    """The prices that the user states, for every device; empty where none is stated."""
+    stated = [session.read_option("--usd-per-gpu-hour", each, quantity.money_usd) for each in texts or ()]
+    usd = [price for price in stated if price is not None]
+    if not usd:
+        return {}
     low, high = (Quote(usd_per_gpu_hour=end, offer="as given", source="") for end in (min(usd), max(usd)))
     return {device.name: Prices(low=low, high=high) for device in devices}
 
 
-def quotes(book: OfferBook) -> dict[str, Prices]:
-    """The cheapest and the dearest offer of every accelerator by the GPU-hour, sold-out ones left out."""
+def quotes(book: OfferBook, *, firm: bool = False) -> dict[str, Prices]:
+    """The cheapest and the dearest offer of every accelerator by the GPU-hour, sold-out ones left out.
+
+    With `firm`, spot offers are left out too.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         per_gpu = book.usd_per_hour / book.gpus
     usable = np.isfinite(per_gpu) & (per_gpu > 0) & (book.available != 0)
+    if firm:
+        usable &= ~book.billing.isin(frozenset({Billing.SPOT.value}))
     found: dict[str, Prices] = {}
     for code, name in enumerate(book.accelerator.vocab):
         rows = np.flatnonzero(usable & (book.accelerator.codes == code))

@@ -15,7 +15,11 @@ from orchestrator.interfaces.cli.table import COMMANDS, Entry
 from tests.unit.cli.conftest import Cli
 
 FOLDER = Path(inspect.getfile(application)).parent
-HELPERS = {"__init__", "application", "main", "table", "errors", "files", "judging", "session", "control"}
+HELPERS = {"__init__", "application", "main", "table", "errors", "files", "judging", "session", "control"} | {
+    "size_asked",
+    "size_break_even",
+    "size_options",
+}
 LOOK = """
 import sys
 from orchestrator.interfaces.cli.application import invoke
