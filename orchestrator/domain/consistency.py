@@ -95,7 +95,8 @@ def of_model(model: Model) -> Iterator[Contradiction]:
     if flaws:
         return  # what follows divides by them
     if model.active_parameters > model.parameters:
-        message = f"is {model.active_parameters:g}: more active parameters than parameters ({model.parameters:g})"
+        given, all_ = _billions(model.active_parameters), _billions(model.parameters)
+        message = f"is {given}: more active parameters than parameters ({all_})"
         yield Contradiction("active_parameters", message, "active_parameters is at most parameters")
     yield from _attention(model)
     yield from _mixture(model)
@@ -123,12 +124,18 @@ def _mixture(model: Model) -> Iterator[Contradiction]:
         message = f"a token passes {chosen} of {experts} experts"
         yield Contradiction("experts_per_token", message, "experts_per_token is at most experts")
     elif chosen < experts and model.active_parameters == model.parameters:
-        message = f"are all {model.parameters:g}, but a token passes {chosen} of {experts} experts"
+        message = f"are all {_billions(model.parameters)}, but a token passes {chosen} of {experts} experts"
         yield Contradiction("active_parameters", message, "give the parameters that one token passes, such as 12.9B")
     elif model.active_parameters < SLACK * model.parameters * (chosen / experts):
         least = model.parameters * (chosen / experts)
-        message = f"is {model.active_parameters:g}, but {chosen} of {experts} experts alone make {least:.3g}"
+        message = (
+            f"is {_billions(model.active_parameters)}, less than {chosen} of {experts} experts: {_billions(least)}"
+        )
         yield Contradiction("active_parameters", message, "mend active_parameters, experts or experts_per_token")
+
+
+def _billions(count: float) -> str:
+    return f"{count / 1e9:.4g}B"
 
 
 def uneven_groups(heads: int | None, kv_heads: int | None) -> Iterator[Contradiction]:
@@ -142,20 +149,20 @@ def of_parallelism(layout: Parallelism) -> Iterator[Contradiction]:
     """What `layout` may not say of itself."""
     flaws = [
         *whole(
-            ("tensor", layout.tensor),
-            ("pipeline", layout.pipeline),
-            ("data", layout.data),
-            ("context", layout.context),
-            ("expert", layout.expert),
-            ("micro_batch", layout.micro_batch),
-            ("micro_batches", layout.micro_batches),
-            ("interleave", layout.interleave),
+            ("parallelism.tensor", layout.tensor),
+            ("parallelism.pipeline", layout.pipeline),
+            ("parallelism.data", layout.data),
+            ("parallelism.context", layout.context),
+            ("parallelism.expert", layout.expert),
+            ("parallelism.micro_batch", layout.micro_batch),
+            ("parallelism.micro_batches", layout.micro_batches),
+            ("parallelism.interleave", layout.interleave),
         )
     ]
     yield from flaws
     if not flaws and layout.devices > MOST_DEVICES:
         message = f"makes {layout.devices:,} devices with tensor, pipeline and context; at most {MOST_DEVICES:,}"
-        yield Contradiction("data", message, "make the layout smaller")
+        yield Contradiction("parallelism.data", message, "make the layout smaller")
 
 
 def of_gradient(job: Training | FineTune) -> Iterator[Contradiction]:
@@ -170,13 +177,17 @@ def of_gradient(job: Training | FineTune) -> Iterator[Contradiction]:
     if job.mfu is not None and job.mfu > 1:
         yield Contradiction("mfu", f"is {job.mfu:g}", "a utilisation is at most 1")
     batch = job.global_batch_tokens
-    if batch is not None and batch < job.sequence_length * (1 - 1e-9):
-        message = f"{batch:,.0f} tokens are less than one sequence of {job.sequence_length:,}"
-        yield Contradiction("global_batch_tokens", message, "raise it, or shorten sequence_length")
+    least = job.sequence_length * (1 if job.parallelism else job.micro_batch)
+    if batch is not None and batch < least * (1 - 1e-9):
+        message = f"{batch:,.0f} tokens are less than one pass of one device, which has {least:,}"
+        yield Contradiction("global_batch_tokens", message, "raise it, or lower sequence_length or micro_batch")
     elif batch is not None and job.parallelism is not None:
         yield from _shares(batch, job.sequence_length, job.parallelism)
     if job.parallelism is not None:
         yield from _fits(job.parallelism, job.model)
+        if job.sequence_length % job.parallelism.context:
+            message = f"{job.parallelism.context} devices do not share {job.sequence_length:,} tokens evenly"
+            yield Contradiction("parallelism.context", message, "use a divisor of sequence_length")
 
 
 def of_fine_tune(job: FineTune) -> Iterator[Contradiction]:
@@ -221,7 +232,7 @@ def _fits(layout: Parallelism, model: Model) -> Iterator[Contradiction]:
     elif model.experts and model.experts % expert:
         message = f"{expert} devices do not share {model.experts} experts evenly"
         yield Contradiction("parallelism.expert", message, f"use a divisor of {model.experts}")
-    if layout.data % expert:
+    elif layout.data % expert:
         message = f"{expert} does not divide the {layout.data} data-parallel ranks that the experts are spread over"
         yield Contradiction("parallelism.expert", message, "raise data, or lower expert")
 

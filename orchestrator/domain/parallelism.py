@@ -48,7 +48,7 @@ class Parallelism:
     sequence_parallel: bool = True  # the norms' activations are split over `tensor` too (Korthikanti et al. 2022)
 
     def __post_init__(self) -> None:
-        refuse("parallelism", of_parallelism(self))
+        refuse("layout", of_parallelism(self))
 
     @property
     def devices(self) -> int:

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.domain.accelerator import Precision
 from orchestrator.domain.offer import Billing
-from orchestrator.domain.workload import Method
+from orchestrator.domain.workload import Method, Stack
 from orchestrator.spec import quantity
 from orchestrator.spec.quantity import QuantityError, shown
 
@@ -57,7 +57,7 @@ def text(value: object) -> str:
     return words
 
 
-def _measured(parse: Callable[[str], float], expected: str, *, zero: str) -> Callable[[object], float]:
+def measured(parse: Callable[[str], float], expected: str, *, zero: str) -> Callable[[object], float]:
     """A validator by `parse`; `zero` is what to say to a zero, "" where zero is fine."""
 
     def validate(value: object) -> float:
@@ -80,52 +80,52 @@ def _schema(expected: str, pattern: str, *, number: bool = True) -> WithJsonSche
     )
 
 
-_DIGITS = r"[0-9][0-9_]*(\.[0-9_]*)?([eE][+-]?[0-9]+)?"
-_TIME = rf"^\s*({_DIGITS}\s*[A-Za-z]+\s*)+$"
-_COUNT_SCHEMA = _schema("a count", rf"^\s*{_DIGITS}\s*[A-Za-z ]*$")
+DIGITS = r"[0-9][0-9_]*(\.[0-9_]*)?([eE][+-]?[0-9]+)?"
+_TIME = rf"^\s*({DIGITS}\s*[A-Za-z]+\s*)+$"
+_COUNT_SCHEMA = _schema("a count", rf"^\s*{DIGITS}\s*[A-Za-z ]*$")
 
 Count = Annotated[
     float,
-    PlainValidator(_measured(quantity.count, quantity.COUNT.examples, zero="is 0: there is nothing to do")),
+    PlainValidator(measured(quantity.count, quantity.COUNT.examples, zero="is 0: there is nothing to do")),
     _COUNT_SCHEMA,
 ]
 Usd = Annotated[
     float,
     PlainValidator(
-        _measured(
+        measured(
             quantity.money_usd, quantity.MONEY.examples, zero="is $0, which buys nothing; leave it out for no limit"
         )
     ),
-    _schema("US dollars", rf"^\s*((US)?\$|USD)?\s*{_DIGITS}\s*[A-Za-z ]*$"),
+    _schema("US dollars", rf"^\s*((US)?\$|USD)?\s*{DIGITS}\s*[A-Za-z ]*$"),
 ]
 Seconds = Annotated[
     float,
-    PlainValidator(_measured(quantity.duration_s, quantity.DURATION.examples, zero="is 0, which leaves no time")),
+    PlainValidator(measured(quantity.duration_s, quantity.DURATION.examples, zero="is 0, which leaves no time")),
     _schema("a duration", _TIME, number=False),
 ]
 SecondsOrZero = Annotated[
     float,
-    PlainValidator(_measured(quantity.duration_s, quantity.DURATION.examples, zero="")),
+    PlainValidator(measured(quantity.duration_s, quantity.DURATION.examples, zero="")),
     _schema("a duration", _TIME, number=False),
 ]
 Gib = Annotated[
     float,
-    PlainValidator(_measured(quantity.size_gib, quantity.SIZE.examples, zero="")),
-    _schema("a size", rf"^\s*{_DIGITS}\s*[A-Za-z]+\s*$", number=False),
+    PlainValidator(measured(quantity.size_gib, quantity.SIZE.examples, zero="")),
+    _schema("a size", rf"^\s*{DIGITS}\s*[A-Za-z]+\s*$", number=False),
 ]
 PerSecond = Annotated[
     float,
-    PlainValidator(_measured(quantity.rate_per_s, quantity.RATE.examples, zero="is 0: there is nothing to serve")),
-    _schema("a rate", rf"^\s*{_DIGITS}.*(/|per|[rq]ps).*$", number=False),
+    PlainValidator(measured(quantity.rate_per_s, quantity.RATE.examples, zero="is 0: there is nothing to serve")),
+    _schema("a rate", rf"^\s*{DIGITS}.*(/|per|[rq]ps).*$", number=False),
 ]
 Ratio = Annotated[
     float,
-    PlainValidator(_measured(quantity.ratio, quantity.RATIO.examples, zero="is 0, and must be above")),
+    PlainValidator(measured(quantity.ratio, quantity.RATIO.examples, zero="is 0, and must be above")),
     WithJsonSchema(
         {
             "anyOf": [
                 {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-                {"type": "string", "pattern": rf"^\s*{_DIGITS}\s*%?$"},
+                {"type": "string", "pattern": rf"^\s*{DIGITS}\s*%?$"},
             ]
         }
     ),
@@ -133,7 +133,8 @@ Ratio = Annotated[
 Text = Annotated[str, PlainValidator(text), WithJsonSchema({"type": "string", "minLength": 1})]
 
 
-def _whole(value: object) -> int:
+def whole(value: object) -> int:
+    """A whole number from 1 on."""
     expected = "a whole number from 1 to 1e9, without a unit, such as 4096"
     try:
         number = quantity.whole(scalar(value, expected))
@@ -144,7 +145,37 @@ def _whole(value: object) -> int:
     return number
 
 
-Whole = Annotated[int, PlainValidator(_whole), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 10**9})]
+Whole = Annotated[int, PlainValidator(whole), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 10**9})]
+
+
+def _peak(value: object) -> float:
+    expected = "a number from 1 to 1000, such as 3: the largest rate over the mean"
+    try:
+        number = quantity.number(scalar(value, expected))
+    except QuantityError as error:
+        raise flaw(error.message, f"expected {expected}") from None
+    if not 1 <= number <= 1000:
+        raise flaw(f"{number:g} is out of range", f"expected {expected}")
+    return number
+
+
+PeakOverMean = Annotated[
+    float, PlainValidator(_peak), WithJsonSchema({"type": "number", "minimum": 1, "maximum": 1000})
+]
+
+
+def _flag(value: object) -> bool:
+    word = scalar(value, "true or false").strip().lower()
+    if word not in {"true", "false", "yes", "no"}:
+        raise flaw(f"{shown(word)} is neither true nor false", "expected true or false")
+    return word in {"true", "yes"}
+
+
+Flag = Annotated[
+    bool,
+    PlainValidator(_flag),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["true", "false", "yes", "no"]}]}),
+]
 
 
 def choice(value: object, allowed: tuple[str, ...], what: str) -> str:
@@ -159,20 +190,23 @@ def choice(value: object, allowed: tuple[str, ...], what: str) -> str:
     return found
 
 
-def _member(kind: type[E], what: str, without: frozenset[E] = frozenset()) -> tuple[PlainValidator, WithJsonSchema]:
+def member(kind: type[E], what: str, without: frozenset[E] = frozenset()) -> tuple[PlainValidator, WithJsonSchema]:
+    """One word of an enumeration, as the validator and the schema of a field; `what` is for messages."""
     allowed = tuple(member.value for member in kind if member not in without)
     validator = PlainValidator(lambda value: kind(choice(value, allowed, what)))
     return validator, WithJsonSchema({"type": "string", "enum": list(allowed)})
 
 
-_PRECISION = _member(Precision, "a precision")
-_TRAINABLE = _member(Precision, "a precision to train in", frozenset({Precision.INT8, Precision.INT4}))
-_METHOD = _member(Method, "a method of fine-tuning")
-_BILLING = _member(Billing, "a kind of billing")
+_PRECISION = member(Precision, "a precision")
+_TRAINABLE = member(Precision, "a precision to train in", frozenset({Precision.INT8, Precision.INT4}))
+_METHOD = member(Method, "a method of fine-tuning")
+_BILLING = member(Billing, "a kind of billing")
+_STACK = member(Stack, "a serving stack")
 PrecisionWord = Annotated[Precision, *_PRECISION]
 TrainablePrecision = Annotated[Precision, *_TRAINABLE]  # whole numbers hold no gradients
 MethodWord = Annotated[Method, *_METHOD]
 BillingWord = Annotated[Billing, *_BILLING]
+StackWord = Annotated[Stack, *_STACK]
 
 
 def _listed(value: object) -> object:
@@ -239,7 +273,7 @@ def _deadline(value: object) -> Deadline:
 DeadlineField = Annotated[
     Deadline,
     PlainValidator(_deadline),
-    WithJsonSchema({"type": "string", "pattern": rf"^\s*(\d{{4}}-|{_DIGITS}\s*[A-Za-z])"}),
+    WithJsonSchema({"type": "string", "pattern": rf"^\s*(\d{{4}}-|{DIGITS}\s*[A-Za-z])"}),
 ]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from orchestrator.domain.accelerator import Precision
-from orchestrator.domain.workload import Method
+from orchestrator.domain.workload import Method, Stack
 from orchestrator.spec.fields import (
     BillingWord,
     Command,
@@ -21,6 +21,7 @@ from orchestrator.spec.fields import (
     MethodWord,
     Name,
     OneOrMore,
+    PeakOverMean,
     PerSecond,
     PrecisionWord,
     Ratio,
@@ -28,6 +29,7 @@ from orchestrator.spec.fields import (
     Seconds,
     SecondsOrZero,
     SettingValue,
+    StackWord,
     Text,
     TrainablePrecision,
     Usd,
@@ -35,6 +37,7 @@ from orchestrator.spec.fields import (
     Whole,
     flaw,
 )
+from orchestrator.spec.layout_form import GlobalBatch, ParallelismForm, RecomputeWord
 from orchestrator.spec.model_form import ModelSection
 from orchestrator.spec.quantity import shown
 from orchestrator.spec.section import Filled, Form, Section, base_folder
@@ -200,8 +203,30 @@ class GradientForm(CommonForm):
     precision: TrainablePrecision = Field(
         Precision.BF16, description="Number format of the arithmetic.", examples=["bf16"]
     )
-    sequence_length: Whole = Field(4096, description="Tokens per sequence.", examples=[4096])
-    micro_batch: Whole = Field(1, description="Sequences per device and step.", examples=[1])
+    sequence_length: Whole | None = Field(
+        None,
+        json_schema_extra={"default": 4096},
+        description="Tokens per sequence. Default: 4096, or the model's context length where that is shorter.",
+        examples=[4096],
+    )
+    micro_batch: Whole | None = Field(
+        None, json_schema_extra={"default": 1}, description="Sequences per device and pass.", examples=[1]
+    )
+    global_batch: GlobalBatch | None = Field(
+        None,
+        description="Tokens (or sequences) of one optimizer step. Default: a usual one for the model's size.",
+        examples=["4M", {"sequences": 1024}],
+    )
+    recompute: RecomputeWord | None = Field(
+        None,
+        description="Activations that are computed again instead of kept. Default: the fastest that fits.",
+        examples=["selective"],
+    )
+    parallelism: ParallelismForm | None = Field(
+        None,
+        description="How the devices share the work. Default: the fastest layout that fits.",
+        examples=[{"tensor": 8, "pipeline": 4, "data": 16}],
+    )
     mfu: Ratio | None = Field(
         None, description="Model FLOP/s utilisation you measured yourself. Default: estimated.", examples=[0.45, "45%"]
     )
@@ -233,13 +258,29 @@ class FineTuneForm(GradientForm):
 class AnswerForm(CommonForm):
     """What both kinds of inference share."""
 
-    prompt_tokens: Whole = Field(1024, description="Tokens of an average prompt.", examples=[1024])
-    output_tokens: Whole = Field(256, description="Tokens of an average answer.", examples=[256])
+    prompt_tokens: Whole | None = Field(
+        None,
+        json_schema_extra={"default": 1024},
+        description="Tokens of an average prompt. Default: 1024, or what the model's context leaves.",
+        examples=[1024],
+    )
+    output_tokens: Whole | None = Field(
+        None,
+        json_schema_extra={"default": 256},
+        description="Tokens of an average answer. Default: 256, or what the model's context leaves.",
+        examples=[256],
+    )
     precision: PrecisionWord = Field(
         Precision.BF16, description="Number format of the weights and the arithmetic.", examples=["bf16", "fp8"]
     )
     kv_precision: PrecisionWord = Field(
         Precision.BF16, description="Number format of the key-value cache.", examples=["bf16", "fp8"]
+    )
+    stack: StackWord = Field(Stack.VLLM, description="The software that serves the model.", examples=["vllm"])
+    quantise: Annotated[tuple[PrecisionWord, ...], OneOrMore] = Field(
+        (),
+        description="Narrower formats of the weights that may be proposed where they save. Default: none.",
+        examples=[["fp8", "int4"]],
     )
 
 
@@ -267,6 +308,11 @@ class InferenceForm(AnswerForm):
         json_schema_extra={"default": "30d"},
         description="How long the service runs: what costs are compared over.",
         examples=["30d"],
+    )
+    peak_over_mean: PeakOverMean = Field(
+        1.0,
+        description="The largest rate over the mean: `users` give the mean, replicas are planned for the peak.",
+        examples=[3],
     )
 
 

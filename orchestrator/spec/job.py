@@ -9,7 +9,10 @@ from typing import TypedDict
 from pydantic import ValidationError
 
 from orchestrator.domain.accelerator import Precision
+from orchestrator.domain.consistency import Contradicted, Contradiction
+from orchestrator.domain.context import beyond_context
 from orchestrator.domain.errors import Problem, SpecError
+from orchestrator.domain.parallelism import Parallelism, Recompute
 from orchestrator.domain.workload import (
     BatchInference,
     Checkpointing,
@@ -22,6 +25,7 @@ from orchestrator.domain.workload import (
     Population,
     Program,
     Setting,
+    Stack,
     Training,
     Workload,
 )
@@ -43,6 +47,10 @@ from orchestrator.spec.quantity import shown
 from orchestrator.spec.reading import Document, read, read_text
 
 MOST_PROBLEMS = 100
+SEQUENCE_LENGTH = 4096  # where the job says none, and the model's context is no shorter
+PROMPT_TOKENS, OUTPUT_TOKENS = 1024, 256
+# Fields of a workload that the job file calls otherwise.
+FIELDS = {"global_batch_tokens": "global_batch", "duration_s": "duration"}
 
 
 def load(path: Path) -> Workload:
@@ -67,7 +75,25 @@ def parse(text: str, *, file: str, base: Path) -> Workload:
         problems.append(at(document, (), "holds no fields", "expected 'kind: Training' and so on, see 'isoflop init'"))
     if problems or form is None:
         raise SpecError(file, _ordered(problems))
-    return _workload(form)
+    found: tuple[Contradiction, ...]
+    try:
+        workload = _workload(form)
+        beyond = beyond_context(workload)
+        found = (beyond,) if beyond else ()
+    except Contradicted as error:
+        found = error.contradictions
+    if found:
+        raise SpecError(file, _ordered([_problem(document, each) for each in found]))
+    return workload
+
+
+def _problem(document: Document, found: Contradiction) -> Problem:
+    """A contradiction at the field that the file gives; the job's kind stands for one that the file leaves out."""
+    where = tuple(FIELDS.get(step, step) for step in found.field.split("."))
+    given = document.data if isinstance(document.data, dict) else {}
+    if where == ("prompt_tokens",) and "prompt_tokens" not in given and "output_tokens" in given:
+        where = ("output_tokens",)
+    return at(document, where, found.message, found.hint)
 
 
 def _validate(document: Document, base: Path, problems: list[Problem]) -> CommonForm | None:
@@ -122,6 +148,9 @@ class _Gradient(TypedDict):
     sequence_length: int
     micro_batch: int
     mfu: float | None
+    global_batch_tokens: float | None
+    parallelism: Parallelism | None
+    recompute: Recompute | None
 
 
 class _Answer(TypedDict):
@@ -129,6 +158,8 @@ class _Answer(TypedDict):
     output_tokens: int
     precision: Precision
     kv_precision: Precision
+    stack: Stack
+    quantise: tuple[Precision, ...]
 
 
 def _workload(form: CommonForm) -> Workload:
@@ -140,7 +171,13 @@ def _workload(form: CommonForm) -> Workload:
             return FineTune(**common, **_gradient(form), method=form.method, lora_rank=form.lora_rank)
         case InferenceForm():
             users = tuple(Population(users.place, users.rate) for users in form.users)
-            return Inference(**common, **_answer(form), users=users, duration_s=form.duration)
+            return Inference(
+                **common,
+                **_answer(form),
+                users=users,
+                duration_s=form.duration,
+                peak_over_mean=form.peak_over_mean,
+            )
         case BatchInferenceForm():
             return BatchInference(**common, **_answer(form), requests=form.requests)
         case _:
@@ -161,21 +198,60 @@ def _common(form: CommonForm) -> _Common:
 
 
 def _gradient(form: GradientForm) -> _Gradient:
+    length = form.sequence_length or min(SEQUENCE_LENGTH, form.model.resolved.context_length or SEQUENCE_LENGTH)
+    batch = form.global_batch.tokens if form.global_batch else None
+    if form.global_batch and form.global_batch.sequences:
+        batch = float(form.global_batch.sequences * length)
+    layout = _parallelism(form, batch / length if batch else None)
     return _Gradient(
         tokens=form.tokens,
         precision=form.precision,
-        sequence_length=form.sequence_length,
-        micro_batch=form.micro_batch,
+        sequence_length=length,
+        micro_batch=layout.micro_batch if layout else form.micro_batch or 1,
         mfu=form.mfu,
+        global_batch_tokens=batch,
+        parallelism=layout,
+        recompute=form.recompute,
+    )
+
+
+def _parallelism(form: GradientForm, sequences: float | None) -> Parallelism | None:
+    """The layout with what follows from other fields; without a global batch, `micro_batches` stays 1."""
+    given = form.parallelism
+    if given is None:
+        return None
+    if None not in (given.micro_batch, form.micro_batch) and given.micro_batch != form.micro_batch:
+        message = f"is {given.micro_batch}, and the job's micro_batch is {form.micro_batch}"
+        raise Contradicted("job", (Contradiction("parallelism.micro_batch", message, "give it once"),))
+    micro_batch = given.micro_batch or form.micro_batch or 1
+    return Parallelism(
+        tensor=given.tensor,
+        pipeline=given.pipeline,
+        data=given.data,
+        context=given.context,
+        expert=given.expert,
+        micro_batch=micro_batch,
+        micro_batches=max(1, round(sequences / (given.data * micro_batch))) if sequences else 1,
+        interleave=given.interleave,
+        sharding=given.sharding,
+        recompute=form.recompute or Recompute.SELECTIVE,
     )
 
 
 def _answer(form: AnswerForm) -> _Answer:
+    context = form.model.resolved.context_length
+    prompt, output = form.prompt_tokens or PROMPT_TOKENS, form.output_tokens or OUTPUT_TOKENS
+    if context is not None and form.output_tokens is None:
+        output = min(output, max(1, context - (form.prompt_tokens or 1)))
+    if context is not None and form.prompt_tokens is None:
+        prompt = min(prompt, max(1, context - output))
     return _Answer(
-        prompt_tokens=form.prompt_tokens,
-        output_tokens=form.output_tokens,
+        prompt_tokens=prompt,
+        output_tokens=output,
         precision=form.precision,
         kv_precision=form.kv_precision,
+        stack=form.stack,
+        quantise=tuple(dict.fromkeys(form.quantise)),
     )
 
 

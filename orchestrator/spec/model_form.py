@@ -8,18 +8,23 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
+from orchestrator.domain.consistency import Contradicted, Contradiction, uneven_groups
 from orchestrator.domain.errors import SpecError
 from orchestrator.domain.workload import Model
-from orchestrator.spec.fields import Count, Text, Whole, flaw
+from orchestrator.spec.counting import misfit
+from orchestrator.spec.fields import Count, Flag, Text, Whole, flaw
 from orchestrator.spec.models import find_model, from_config_json, nearest_models
 from orchestrator.spec.quantity import shown
-from orchestrator.spec.section import Form, base_folder
+from orchestrator.spec.section import Form, base_folder, contradicted
 
 
 class ModelForm(Form):
     """The model: a known name, a Hugging Face config.json, or its numbers."""
 
-    SHAPE: ClassVar[tuple[str, ...]] = ("layers", "hidden", "heads", "kv_heads", "head_dim", "vocabulary")
+    SHAPE: ClassVar[tuple[str, ...]] = (
+        *("layers", "hidden", "heads", "kv_heads", "head_dim", "vocabulary"),
+        *("feed_forward", "gated", "experts", "experts_per_token"),
+    )
 
     name: Text | None = Field(
         None,
@@ -45,6 +50,19 @@ class ModelForm(Form):
     )
     head_dim: Whole | None = Field(None, description="Width of one head. Default: hidden / heads.", examples=[128])
     vocabulary: Whole | None = Field(None, description="Entries of the tokenizer.", examples=[128256])
+    feed_forward: Whole | None = Field(
+        None, description="Width of the feed-forward network; of one expert in a mixture.", examples=[14336]
+    )
+    gated: Flag | None = Field(
+        None, description="Whether the feed-forward network has three matrices (SwiGLU) or two.", examples=[True]
+    )
+    experts: Whole | None = Field(None, description="Experts of a layer in a mixture, shared ones aside.", examples=[8])
+    experts_per_token: Whole | None = Field(None, description="Experts that one token passes in a layer.", examples=[2])
+    context_length: Whole | None = Field(
+        None,
+        description="The longest sequence it is made for; beside a name or a config, one that you extend it to.",
+        examples=[131072],
+    )
 
     _resolved: Model | None = PrivateAttr(None)
 
@@ -70,30 +88,39 @@ class ModelForm(Form):
             model = _known(self.name)
         else:
             raise flaw("is empty", "expected a known name, config: or parameters:")
+        if self.context_length is not None:
+            model = replace(model, context_length=self.context_length)
         self._resolved = model
         return self
 
     def _numbered(self, parameters: float) -> Model:
         active = self.active_parameters if self.active_parameters is not None else parameters
-        if active > parameters:
-            raise flaw("has more active parameters than parameters", "active_parameters is at most parameters")
-        if self.kv_heads is not None and self.kv_heads > (self.heads or self.kv_heads):
-            raise flaw("has more kv_heads than heads", "kv_heads is at most heads")
-        head_dim = self.head_dim
-        if head_dim is None and self.hidden is not None and self.heads is not None:
-            head_dim = max(1, self.hidden // self.heads)
-        return Model(
-            name=self.name or "custom",
-            parameters=parameters,
-            active_parameters=active,
-            layers=self.layers,
-            hidden=self.hidden,
-            heads=self.heads,
-            kv_heads=self.kv_heads if self.kv_heads is not None else self.heads,
-            head_dim=head_dim,
-            vocabulary=self.vocabulary,
-            source="job file",
-        )
+        found: tuple[Contradiction, ...] = tuple(uneven_groups(self.heads, self.kv_heads))
+        try:
+            model = Model(
+                name=self.name or "custom",
+                parameters=parameters,
+                active_parameters=active,
+                layers=self.layers,
+                hidden=self.hidden,
+                heads=self.heads,
+                kv_heads=self.kv_heads if self.kv_heads is not None else self.heads,
+                head_dim=self.head_dim,
+                vocabulary=self.vocabulary,
+                feed_forward=self.feed_forward,
+                gated=self.gated,
+                experts=self.experts,
+                experts_per_token=self.experts_per_token,
+                source="job file",
+            )
+            found += tuple(misfit(model))
+        except Contradicted as error:
+            found += error.contradictions
+        if found:
+            raise contradicted(self, found)
+        if model.head_dim is None and self.hidden is not None and self.heads is not None:
+            return replace(model, head_dim=self.hidden // self.heads)
+        return model
 
 
 def _known(name: str) -> Model:

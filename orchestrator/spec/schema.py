@@ -67,7 +67,7 @@ def _accepted(name: str, value: Schema) -> Schema:
     kinds = [kind for kind in value.pop("anyOf", [value]) if kind != {"type": "null"}]
     rest = {key: item for key, item in value.items() if key not in {"title", "$ref"}}
     if "$ref" in kinds[0]:
-        others = {"model": [{"$ref": "#/$defs/KnownModel"}], "run": []}.get(name, [{"type": "null"}])
+        others = {"model": [{"$ref": "#/$defs/KnownModel"}], "run": [], "parallelism": []}.get(name, [{"type": "null"}])
         kinds = [{"$ref": kinds[0]["$ref"]}, *others]
     elif value.get("type") == "array" and "minItems" not in value:
         kinds = [rest["items"], {"type": "array", "items": rest["items"]}]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from orchestrator.domain.consistency import Contradiction
 from orchestrator.spec.fields import flaw
 
 NO_VALUE = "isoflop_no_value"
@@ -44,6 +45,15 @@ def _some(value: object) -> object:
 
 
 Filled = BeforeValidator(_some)
+
+
+def contradicted(form: BaseModel, found: Iterable[Contradiction]) -> ValidationError:
+    """Every contradiction as an error at its field of `form`."""
+    details = [
+        InitErrorDetails(type=flaw(each.message, each.hint), loc=tuple(each.field.split(".")), input=None)
+        for each in found
+    ]
+    return ValidationError.from_exception_data(type(form).__name__, details)
 
 
 def base_folder(info: ValidationInfo) -> Path:

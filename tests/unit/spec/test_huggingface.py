@@ -134,6 +134,23 @@ QWEN2_57B_A14B = {
     "vocab_size": 151936,
 }
 
+LLAMA_4_SCOUT = {
+    "model_type": "llama4_text",
+    "hidden_size": 5120,
+    "num_hidden_layers": 48,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 8192,
+    "intermediate_size_mlp": 16384,
+    "interleave_moe_layer_step": 1,
+    "num_local_experts": 16,
+    "num_experts_per_tok": 1,
+    "max_position_embeddings": 10485760,
+    "vocab_size": 202048,
+}
+LLAMA_4_MAVERICK = {**LLAMA_4_SCOUT, "interleave_moe_layer_step": 2, "num_local_experts": 128}
+
 
 @pytest.mark.parametrize(
     ("config", "billions", "active"),
@@ -144,6 +161,8 @@ QWEN2_57B_A14B = {
         pytest.param(DEEPSEEK_V3, 671.0, 37.0, id="deepseek-v3"),
         pytest.param(DEEPSEEK_V2_LITE, 15.7, 2.66, id="deepseek-v2-lite"),
         pytest.param(QWEN2_57B_A14B, 57.4, 14.2, id="qwen2-57b-a14b"),
+        pytest.param(LLAMA_4_SCOUT, 107.8, 17.2, id="llama-4-scout"),
+        pytest.param(LLAMA_4_MAVERICK, 400.0, 17.2, id="llama-4-maverick"),
         pytest.param(GEMMA_2_9B, 9.24, 9.24, id="gemma-2-9b"),
         pytest.param(PHI_3_MINI, 3.82, 3.82, id="phi-3-mini"),
         pytest.param(GPT2, 0.124, 0.124, id="gpt2"),
@@ -164,6 +183,79 @@ def test_the_shape_is_taken_over() -> None:
     model = from_config(QWEN3_30B_A3B, "config.json")
     assert (model.layers, model.hidden, model.heads, model.kv_heads, model.head_dim) == (48, 2048, 32, 4, 128)
     assert model.vocabulary == 151936
+    assert (model.feed_forward, model.gated, model.experts, model.experts_per_token) == (768, True, 128, 8)
+    dense = from_config(OPT_13B, "config.json")
+    assert (dense.feed_forward, dense.gated, dense.experts, dense.experts_per_token) == (20480, False, None, None)
+
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+
+
+@pytest.mark.parametrize(
+    ("keys", "longest"),
+    [
+        ({}, None),
+        ({"max_position_embeddings": 8192}, 8192),
+        ({"seq_length": 2048}, 2048),
+        ({"max_position_embeddings": 4096, "max_sequence_length": 16384}, 16384),
+        ({"max_position_embeddings": 32768, "rope_scaling": YARN}, 131072),
+        (
+            {"max_position_embeddings": 131072, "rope_scaling": {**YARN, "original_max_position_embeddings": 8192}},
+            131072,
+        ),
+        ({"max_position_embeddings": 16384, "rope_scaling": {"type": "linear", "factor": 4.0}}, 16384),
+        ({"max_position_embeddings": 32768, "rope_parameters": YARN}, 131072),
+        ({"max_position_embeddings": 8192, "rope_scaling": {"rope_type": "default"}}, 8192),
+        ({"max_position_embeddings": 8192, "rope_scaling": None}, 8192),
+    ],
+)
+def test_the_longest_sequence_counts_rope_scaling_where_the_file_says_what_it_scales(
+    keys: dict[str, object], longest: int | None
+) -> None:
+    assert from_config({**LLAMA_31_8B, **keys}, "c").context_length == longest
+
+
+@pytest.mark.parametrize("factor", [0, 0.5, -4, 1e5, float("nan"), float("inf"), "4", True])
+def test_a_rope_scaling_that_is_none_is_refused(factor: object) -> None:
+    with pytest.raises(SpecError, match="rope_scaling: has a factor that is no number from 1 to"):
+        from_config({**LLAMA_31_8B, "rope_scaling": {**YARN, "factor": factor}}, "c.json")
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (
+            {**LLAMA_31_8B, "num_attention_heads": 30, "num_key_value_heads": 30},
+            "30 heads do not divide the width of 4096",
+        ),
+        ({**LLAMA_31_8B, "num_key_value_heads": 5}, "5 key-value heads do not divide 32 heads"),
+        ({**LLAMA_31_8B, "num_key_value_heads": 64}, "64 key-value heads do not divide 32 heads"),
+        ({**LLAMA_31_8B, "num_hidden_layers": 0}, "num_hidden_layers: is 0"),
+        ({**LLAMA_31_8B, "num_attention_heads": 0}, "num_attention_heads: is 0"),
+        ({**LLAMA_31_8B, "vocab_size": 0}, "vocab_size: is 0"),
+        ({**LLAMA_31_8B, "intermediate_size": 0}, "intermediate_size: is 0"),
+        ({**LLAMA_31_8B, "num_experts_per_tok": 2}, "num_experts_per_tok: is given, but no number of experts"),
+        ({**MIXTRAL_8X7B, "num_experts_per_tok": 0}, "num_experts_per_tok: is 0"),
+        ({**DEEPSEEK_V3, "first_k_dense_replace": 61}, "none of the 61 layers is left for them"),
+        ({**LLAMA_4_MAVERICK, "interleave_moe_layer_step": 49}, "none of the 48 layers is left for them"),
+    ],
+)
+def test_a_config_that_contradicts_itself_is_refused_at_the_key(config: dict[str, object], said: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        from_config(config, "c.json")
+    assert str(caught.value).startswith("c.json: ")
+    assert said in str(caught.value)
+
+
+def test_heads_wider_than_their_share_of_the_width_are_no_contradiction() -> None:
+    model = from_config({**LLAMA_31_8B, "num_attention_heads": 30, "num_key_value_heads": 10, "head_dim": 128}, "c")
+    assert (model.heads, model.head_dim) == (30, 128)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_mixture_of_no_experts_or_one_is_a_dense_model(count: int) -> None:
+    model = from_config({**LLAMA_31_8B, "num_local_experts": count, "num_experts_per_tok": count}, "c")
+    assert model == from_config(LLAMA_31_8B, "c")
 
 
 def test_latent_attention_is_given_as_a_plain_cache_of_the_same_size() -> None:

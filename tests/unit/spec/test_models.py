@@ -105,6 +105,7 @@ def test_the_catalogue_agrees_with_the_reference_table() -> None:
         shape = (model.layers, model.hidden, model.heads, model.kv_heads, model.head_dim, model.vocabulary)
         columns = ("layers", "d_model", "heads", "kv_heads", "head_dim", "vocab")
         assert shape == tuple(int(row[column]) for column in columns), name
+        assert (model.feed_forward, model.gated) == (int(row["ffn"]), row["gated"] == "1"), name
         assert model.parameters / 1e9 == pytest.approx(float(row["params_b"]), rel=0.01), name
         assert model.active_parameters / 1e9 == pytest.approx(float(row["active_b"]), rel=0.02), name
         checked += 1
