@@ -105,15 +105,15 @@ def gradients(draw: st.DrawFn, kind: type[Training | FineTune]) -> Training | Fi
         st.none()
         | built(Parallelism, **dict.fromkeys(DEGREES, st.just(1)), data=st.integers(1, 10**6), micro_batch=WHOLE)
     )
-    length = draw(WHOLE)
-    batch = None if layout else draw(st.none() | st.floats(length, 1e300))
+    length, micro_batch = draw(WHOLE), draw(WHOLE)
+    batch = None if layout else draw(st.none() | st.floats(float(length * micro_batch), 1e300))
     method = Method.FULL if layout or batch else draw(of(Method))
     return draw(
         built(
             kind,
             tokens=ABOVE_ZERO,
             sequence_length=st.just(length),
-            micro_batch=WHOLE,
+            micro_batch=st.just(micro_batch),
             mfu=st.none() | st.floats(0, 1, exclude_min=True),
             global_batch_tokens=st.just(batch),
             parallelism=st.just(layout),
