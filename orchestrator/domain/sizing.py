@@ -94,10 +94,22 @@ class Service:
     ttft_s: Band
     tpot_s: Band
     watts_per_replica: float
+    ttft_p95_s: Band | None = None  # that 95 of 100 requests keep
     e2e_s: Band | None = None  # from arrival to the last token
     mean_replicas: float = 0.0
     most_tokens_per_s: float = 0.0  # output tokens of one replica at the largest throughput that memory allows
     stack: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantisation:
+    """Narrower weights than asked for, which the job allows; `saving` is the share of devices or device-hours that they
+    save, or None where what was asked for does not run on the device at all.
+    """
+
+    asked: Precision
+    weights: Precision
+    saving: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +129,7 @@ class Sizing:
     capacity_per_gpu_gib: float  # usable, after the reserve
     mfu: Assumption  # model FLOP/s utilisation in (0, 1]
     effort: FiniteWork | Service
+    quantised: Quantisation | None = None
     assumptions: tuple[Assumption, ...] = ()
 
     @property

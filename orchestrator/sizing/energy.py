@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.domain.accelerator import Accelerator
 from orchestrator.domain.offer import Tier
 from orchestrator.domain.sizing import Assumption
 from orchestrator.sizing.parameters import Parameters, bundled
@@ -33,6 +34,18 @@ def it_watts(tdp_w: float, busy_share: float | None = None, table: Parameters | 
     known = bundled() if table is None else table
     share = known["energy.busy_share"] if busy_share is None else busy_share
     return tdp_w * share + known["energy.host_w"]
+
+
+def device_it_watts(device: Accelerator, busy_share: float | None = None, table: Parameters | None = None) -> float:
+    """`it_watts` of `device`. One that shares its host's memory (a CPU, a Jetson) is its host; and no host is counted
+    at more than its device, since small devices sit in small hosts.
+    """
+    if device.tdp_w <= 0:
+        return 0.0
+    known = bundled() if table is None else table
+    share = known["energy.busy_share"] if busy_share is None else busy_share
+    host = min(known["energy.host_w"], device.tdp_w) if device.link else 0.0
+    return device.tdp_w * share + host
 
 
 def decode_share(prefill: float = 0.0, table: Parameters | None = None) -> float:

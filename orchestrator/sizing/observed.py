@@ -56,6 +56,7 @@ class InferenceRun:
     generation: str
     devices: int  # of one replica
     weights: Precision
+    weight_bytes: float | None = None  # of one parameter with its scales; None: what the format usually takes
     kv: Precision
     concurrency: float | None = None  # batch, or requests in flight; None: as many as memory allows
     prompt_tokens: int

@@ -1,189 +1,282 @@
-"""Training and fine-tuning on one kind of device: memory, device-hours and energy."""
+"""Training and fine-tuning on one kind of device: memory, device-hours, energy and what failures cost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
 
 from orchestrator.domain.accelerator import Accelerator, Precision
+from orchestrator.domain.parallelism import Parallelism
 from orchestrator.domain.reason import Reason, ReasonCode
-from orchestrator.domain.sizing import Assumption, FiniteWork, MemoryTerm, Sizing
+from orchestrator.domain.sizing import Assumption, FiniteWork, MemoryTerm, Sizing, Step
 from orchestrator.domain.workload import FineTune, Method, Training
-from orchestrator.sizing import arithmetic, efficiency, energy, flops, memory
+from orchestrator.sizing import arithmetic, efficiency, energy, flops, goodput, memory
 from orchestrator.sizing.arithmetic import Arithmetic
+from orchestrator.sizing.efficiency import Spread
+from orchestrator.sizing.fit import MOST_DEVICES, TENSOR_PARALLEL, Fit, Fits
+from orchestrator.sizing.layouts import step_tokens, stepper
 from orchestrator.sizing.memory import GIB
-from orchestrator.sizing.shape import shape_of
+from orchestrator.sizing.parameters import Parameters
+from orchestrator.sizing.steptime import Cluster
 from orchestrator.sizing.throughput import device_hours
-
-MOST_DEVICES = 16_384  # of one job: the largest published training runs
+from orchestrator.sizing.training_memory import MemoryModel, Terms
+from orchestrator.sizing.utilisation import Circumstances, PlanningModel, family, growth
+from orchestrator.sizing.work import TrainingWork, work_of
 
 Sized: TypeAlias = Sizing | Reason
-Terms: TypeAlias = tuple[tuple[str, float], ...]  # name and bytes, summed over all devices
 
-_SPLITS = {
-    split: Assumption(
-        "tensor_parallel",
-        float(split),
-        f"each sequence's activations are split over {split} devices of a node so that they fit",
-    )
-    for split in memory.TENSOR_PARALLEL[1:]
-}
+WIDE: Final = (Precision.FP32, Precision.TF32)
+STEPPED: Final = frozenset({"ampere", "hopper", "blackwell", "gaudi"})  # step times were published
+
 _ADAM = Assumption(
     "state_bytes",
     memory.MIXED.total,
     "bytes per trained parameter, Adam: 2 weights + 2 gradients + 12 FP32 states, or 4 + 4 + 8 in FP32; sharded over"
     " all devices",
 )
+_FROZEN = Assumption(
+    "flops_per_parameter",
+    4.0,
+    "per token: forward and through the activations; frozen weights need no gradients of their own",
+)
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
     """What does not depend on the device, computed once per workload."""
 
+    job: Training | FineTune
+    work: TrainingWork
     flops: float
-    asked: Precision
-    stated_mfu: float | None
+    trained_parameters: float
     choose: Callable[[Accelerator, Precision], Arithmetic | None]
-    state: Callable[[Precision], Terms]  # by the format used
-    activations_bytes: float  # of one micro-batch at 16 bit
+    asked: Precision
+    parameters: Parameters
+    cluster: Cluster
+    gpus: int | None
     assumptions: tuple[Assumption, ...]
+    fits: dict[Precision, Fits] = field(default_factory=dict)  # filled as devices ask: formats are few
+
+    def fit_of(self, used: Precision) -> Fits:
+        """The memory of the job computed in `used`."""
+        if used not in self.fits:
+            job = self.job
+            model = MemoryModel(
+                job.model,
+                sequence_length=job.sequence_length,
+                precision=used,
+                method=job.method if isinstance(job, FineTune) else Method.FULL,
+                lora_rank=job.lora_rank if isinstance(job, FineTune) else 0,
+            )
+            self.fits[used] = Fits(model, micro_batch=job.micro_batch)
+        return self.fits[used]
 
 
-def training_sizer(job: Training) -> Callable[[Accelerator], Sized]:
-    """A function that sizes `job` on any device."""
-    return _sizer(_full(job))
-
-
-def fine_tune_sizer(job: FineTune) -> Callable[[Accelerator], Sized]:
-    """A function that sizes `job` on any device."""
-    return _sizer(_full(job) if job.method is Method.FULL else _adapter(job))
-
-
-def _full(job: Training | FineTune) -> _Task:
-    """Every weight is trained: 6·N·D FLOPs and 16 bytes per parameter."""
-    parameters = job.model.parameters
-    shape, guessed = shape_of(job.model)
-
-    def state(used: Precision) -> Terms:
-        per = memory.state_bytes(used)
-        return (
-            ("weights", parameters * per.weights),
-            ("gradients", parameters * per.gradients),
-            ("optimizer", parameters * per.optimizer),
-        )
-
-    return _Task(
-        flops=flops.training_flops(job.model.active_parameters, job.tokens),
-        asked=job.precision,
-        stated_mfu=job.mfu,
-        choose=arithmetic.training_arithmetic,
-        state=state,
-        activations_bytes=memory.activation_bytes(
-            shape, sequence_length=job.sequence_length, micro_batch=job.micro_batch
-        ),
-        assumptions=(_ADAM, memory.RECOMPUTE, memory.RESERVE, energy.POWER_SHARE, *guessed),
-    )
-
-
-def _adapter(job: FineTune) -> _Task:
-    """A frozen model and a trained adapter: 4·N·D FLOPs, the weights' own bytes, and 16 bytes per adapter parameter."""
-    parameters = job.model.parameters
-    shape, guessed = shape_of(job.model)
-    adapter = memory.adapter_parameters(shape, job.lora_rank)
-    quantised = job.method is Method.QLORA
-    asked = job.precision
-    if quantised and arithmetic.BYTES[asked] < arithmetic.BYTES[Precision.BF16]:
-        asked = Precision.BF16  # QLoRA widens its 4-bit weights to compute
-
-    def state(used: Precision) -> Terms:
-        width = arithmetic.BYTES[Precision.INT4] if quantised else arithmetic.weight_bytes(asked, used)
-        return (("weights", parameters * width), ("adapter", adapter * memory.state_bytes(used).total))
-
-    notes = (
-        Assumption("adapter_parameters", adapter, f"rank {job.lora_rank} on all linear layers: 18·h·r per layer"),
-        Assumption(
-            "flops_per_parameter",
-            4.0,
-            "per token: forward and through the activations; frozen weights need no gradients of their own",
-        ),
-    )
-    return _Task(
-        flops=flops.adapter_training_flops(job.model.active_parameters, adapter, job.tokens),
-        asked=asked,
-        stated_mfu=job.mfu,
-        choose=arithmetic.serving_arithmetic,
-        state=state,
-        activations_bytes=memory.activation_bytes(
-            shape, sequence_length=job.sequence_length, micro_batch=job.micro_batch
-        ),
-        assumptions=(*notes, memory.RECOMPUTE, memory.RESERVE, energy.POWER_SHARE, *guessed),
-    )
-
-
-def _sizer(task: _Task) -> Callable[[Accelerator], Sized]:
-    states: dict[Precision, tuple[Terms, float]] = {}  # there are a handful of formats and a hundred devices
+def training_sizer(
+    job: Training | FineTune, parameters: Parameters, *, gpus: int | None = None, cluster: Cluster | None = None
+) -> Callable[[Accelerator], Sized]:
+    """A function that sizes `job` on any device: on `gpus` of them, or on the fewest that hold it."""
+    task = task_of(job, parameters, gpus=gpus, cluster=cluster or Cluster())
 
     def sized(device: Accelerator) -> Sized:
         chosen = task.choose(device, task.asked)
         if chosen is None:
             return Reason("sizing", ReasonCode.NO_PRECISION, arithmetic.lacks(device, task.asked))
-        if chosen.precision not in states:
-            terms = task.state(chosen.precision)
-            states[chosen.precision] = (terms, sum(size for _, size in terms))
-        terms, total = states[chosen.precision]
-        wide = chosen.precision in (Precision.FP32, Precision.TF32)
-        activations = task.activations_bytes * (2.0 if wide else 1.0)
-        fit = memory.least_devices(
-            state=total,
-            activations=activations,
-            fixed=memory.overhead_bytes(device),
-            capacity=memory.capacity_bytes(device),
-            most=MOST_DEVICES,
-        )
+        room = memory.capacity_bytes(device) - memory.overhead_bytes(device)
+        fits = task.fit_of(chosen.precision)
+        if job.parallelism is not None:
+            return _laid_out(task, device, chosen, job.parallelism, room)
+        fit = fits.least(room)
         if fit is None:
-            return Reason("sizing", ReasonCode.NO_FIT, _no_fit(device, total, activations))
-        return _sizing(task, device, chosen, fit, terms=terms, activations=activations)
+            return Reason("sizing", ReasonCode.NO_FIT, _no_fit(device, fits, room))
+        if gpus is not None and gpus < fit.devices:
+            detail = f"{fit.devices:,} x {device.name} hold it at the least, and {gpus:,} are asked for"
+            return Reason("sizing", ReasonCode.NO_FIT, detail)
+        return _planned(task, device, chosen, fit)
 
     return sized
 
 
-def _sizing(
-    task: _Task, device: Accelerator, chosen: Arithmetic, fit: memory.Fit, *, terms: Terms, activations: float
-) -> Sizing:
-    known = efficiency.training_efficiency(device.generation, chosen.precision, task.stated_mfu)
-    n = fit.devices
-    held = (
-        *terms,
-        ("activations", activations / fit.split * n),
-        ("overhead", memory.overhead_bytes(device) * n),
+def task_of(job: Training | FineTune, parameters: Parameters, *, gpus: int | None, cluster: Cluster) -> Task:
+    """The device-independent part of sizing `job`."""
+    method = job.method if isinstance(job, FineTune) else Method.FULL
+    asked = job.precision
+    if method is Method.QLORA and arithmetic.BYTES[asked] < arithmetic.BYTES[Precision.BF16]:
+        asked = Precision.BF16  # QLoRA widens its 4-bit weights to compute
+    work = work_of(
+        job.model,
+        sequence_length=float(job.sequence_length),
+        precision=asked,
+        global_batch_tokens=job.global_batch_tokens,
     )
-    hours = known.spread.around(device_hours(task.flops, chosen.peak_tflops, known.utilisation.value))
-    split = (_SPLITS[fit.split],) if fit.split > 1 else ()
+    trained, whole = job.model.parameters, flops.training_flops(work.active_parameters, job.tokens)
+    notes: tuple[Assumption, ...] = (_ADAM,)
+    if isinstance(job, FineTune) and method is not Method.FULL:
+        model = MemoryModel(job.model, sequence_length=job.sequence_length, method=method, lora_rank=job.lora_rank)
+        trained = model.adapter.total if model.adapter else 0.0
+        whole = flops.adapter_training_flops(work.active_parameters, trained, job.tokens)
+        said = f"rank {job.lora_rank} on all linear layers"
+        notes = (Assumption("adapter_parameters", trained, said), _FROZEN)
+    return Task(
+        job=job,
+        work=work,
+        flops=whole,
+        trained_parameters=trained,
+        choose=arithmetic.training_arithmetic if method is Method.FULL else arithmetic.serving_arithmetic,
+        asked=asked,
+        parameters=parameters,
+        cluster=cluster,
+        gpus=gpus,
+        assumptions=(*notes, memory.RECOMPUTE, memory.RESERVE, *energy.assumptions(parameters)),
+    )
+
+
+def reference_tflops(device: Accelerator, chosen: Arithmetic) -> float:
+    """The peak that utilisations are counted against: that of 16 bits, or of the wider format that is computed in."""
+    if chosen.precision in WIDE:
+        return chosen.peak_tflops
+    return device.peak(Precision.BF16) or device.peak(Precision.FP16) or chosen.peak_tflops
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Estimate:
+    """The device-hours of a job on a device, and what they rest on."""
+
+    hours: float
+    mfu: Assumption
+    spread: Spread
+    notes: tuple[Assumption, ...]
+    least: int  # devices
+    terms: Terms  # bytes on each of them
+    step: Step | None = None
+
+
+def _planned(task: Task, device: Accelerator, chosen: Arithmetic, fit: Fit) -> Sizing:
+    """From the device count alone."""
+    n = task.gpus or fit.devices
+    job, p = task.job, task.parameters
+    notes: tuple[Assumption, ...] = ()
+    if job.mfu is not None:
+        hours = device_hours(task.flops, chosen.peak_tflops, job.mfu)
+        mfu, spread = Assumption("mfu", job.mfu, "stated in the job file"), efficiency.spread("run", p)
+    else:
+        around = Circumstances(gpus=float(n), recompute=job.recompute)
+        each = PlanningModel(task.work, p).seconds_per_token(
+            device.generation, reference_tflops(device, chosen), device.memory_bandwidth_gb_s, around
+        )
+        hours = each * task.flops / task.work.matrix_flops / 3600.0
+        hours *= efficiency.calibrated("training", device.generation, p)
+        mfu, spread = _mfu(task, chosen, hours, _origin(device)), _spread(device, p)
+        notes = _planning_notes(task, device)
+    terms = task.fit_of(chosen.precision).terms(fit)
+    estimate = _Estimate(hours=hours, mfu=mfu, spread=spread, notes=notes, least=fit.devices, terms=terms)
+    return _sizing(task, device, chosen, estimate)
+
+
+def _laid_out(task: Task, device: Accelerator, chosen: Arithmetic, layout: Parallelism, room: float) -> Sized:
+    """From the layout that the job states."""
+    n, p = layout.devices, task.parameters
+    if task.gpus is not None and task.gpus != n:
+        detail = f"the job's parallelism is of {n:,} devices, and {task.gpus:,} are asked for"
+        return Reason("sizing", ReasonCode.NO_FIT, detail)
+    terms = task.fit_of(chosen.precision).memory.terms(layout)
+    if terms.total > room:
+        detail = (
+            f"the job's parallelism takes {terms.total / GIB:,.1f} GiB on the fullest device and {device.name} has"
+            f" {room / GIB:,.1f} GiB to use: more tensor or pipeline stages, sharding zero-3, or full recompute"
+        )
+        return Reason("sizing", ReasonCode.NO_FIT, detail)
+    step = stepper(task.work, task.cluster, p).step(device, chosen, layout, reference_tflops(device, chosen))
+    done = step_tokens(layout, task.work.sequence_length)
+    share = task.flops / task.work.matrix_flops / task.job.tokens  # adapters train less
+    hours = step.seconds * n / done * task.job.tokens * share / 3600.0 / p["step.run"]
+    hours *= efficiency.calibrated("training", device.generation, p)
+    estimate = _Estimate(
+        hours=hours,
+        mfu=_mfu(task, chosen, hours, "from the bottom up, by the parallelism stated in the job file"),
+        spread=efficiency.spread("step", p) if device.generation in STEPPED else _spread(device, p),
+        notes=(p.assumption("step.run"),),
+        least=n,
+        terms=terms,
+        step=step,
+    )
+    return _sizing(task, device, chosen, estimate)
+
+
+def _mfu(task: Task, chosen: Arithmetic, hours: float, origin: str) -> Assumption:
+    """6·N·D (or what an adapter takes) over the dense peak of the format used."""
+    return Assumption("mfu", task.flops / (hours * 3600.0 * chosen.peak_tflops * 1e12), origin)
+
+
+def _origin(device: Accelerator) -> str:
+    kind = family(device.generation)
+    if kind == "other":
+        return f"planning model; no published training run on {device.generation or 'this device'}"
+    if kind == "cpu":
+        return "planning constant: a small model in plain code against the measured peak of matrix products"
+    return f"planning model of published runs on {kind} by size, count, batch and memory bandwidth; downtime included"
+
+
+def _spread(device: Accelerator, parameters: Parameters) -> Spread:
+    kind = family(device.generation)
+    return efficiency.spread({"cpu": "cpu", "other": "unpublished"}.get(kind, "run"), parameters)
+
+
+def _planning_notes(task: Task, device: Accelerator) -> tuple[Assumption, ...]:
+    kind = family(device.generation)
+    names = ["planning.utilisation." + kind]
+    if kind != "cpu":
+        names += ["planning.software_year", "planning.run"]
+    found = [task.parameters.assumption(name) for name in names]
+    found += efficiency.calibration_notes(("training",), device.generation, task.parameters)
+    return tuple(found)
+
+
+def _sizing(task: Task, device: Accelerator, chosen: Arithmetic, estimate: _Estimate) -> Sizing:
+    overhead = memory.overhead_bytes(device)
+    least, terms = estimate.least, estimate.terms
+    held = (*zip(Terms._fields, terms, strict=True), ("overhead", overhead))
+    gpus = task.gpus or least
+    band = estimate.spread.around(estimate.hours)
+    effort = FiniteWork(
+        gpu_hours=band,
+        energy_kwh=band.scaled(energy.device_it_watts(device, table=task.parameters) / 1e3),
+        gpus=gpus,
+        growth=growth(task.work, task.parameters),
+        step=estimate.step,
+        checkpoints=goodput.checkpointing(parameters=task.trained_parameters, devices=gpus, table=task.parameters),
+    )
     return Sizing(
         accelerator=device.name,
         precision=chosen.precision,
-        min_gpus=n,
+        min_gpus=least,
         flops=task.flops,
-        memory=tuple([MemoryTerm(name, size / GIB) for name, size in held]),
-        memory_per_gpu_gib=sum([size for _, size in held]) / n / GIB,
+        memory=tuple([MemoryTerm(name, size * least / GIB) for name, size in held]),
+        memory_per_gpu_gib=(sum(terms) + overhead) / GIB,
         capacity_per_gpu_gib=memory.capacity_bytes(device) / GIB,
-        mfu=known.utilisation,
-        effort=FiniteWork(gpu_hours=hours, energy_kwh=hours.scaled(energy.device_energy_kwh(1.0, device.tdp_w))),
-        assumptions=(*chosen.assumptions, *split, *energy.gaps(device.tdp_w), *task.assumptions),
+        mfu=estimate.mfu,
+        effort=effort,
+        assumptions=(
+            *chosen.assumptions,
+            *estimate.notes,
+            *energy.gaps(device.tdp_w),
+            *task.assumptions,
+            *task.fit_of(chosen.precision).memory.assumptions,
+            *goodput.assumptions(task.parameters),
+        ),
     )
 
 
-def _no_fit(device: Accelerator, state: float, activations: float) -> str:
-    split = memory.TENSOR_PARALLEL[-1]
-    room = memory.capacity_bytes(device) - memory.overhead_bytes(device)
+def _no_fit(device: Accelerator, fits: Fits, room: float) -> str:
+    fixed, state = fits.smallest()
     held = (
-        f"{device.name} has {room / GIB:,.1f} GiB to use and one micro-batch's activations take"
-        f" {activations / split / GIB:,.1f} GiB of them even when split over {split} devices"
+        f"{device.name} has {room / GIB:,.1f} GiB to use and one micro-batch's activations and buffers take"
+        f" {fixed / GIB:,.1f} GiB of them even when split over {TENSOR_PARALLEL[-1]} devices"
     )
-    if room <= activations / split:
+    if room <= fixed:
         return f"{held}: shorten the sequence or the micro-batch"
-    needed = state / (room - activations / split)
+    needed = state / (room - fixed)
     return (
         f"{held}, so the state of {state / GIB:,.1f} GiB needs {needed:,.0f} devices and a job gets"
         f" {MOST_DEVICES:,} at most"

@@ -18,6 +18,7 @@ from orchestrator.domain.sizing import (
     Checkpoints,
     FiniteWork,
     MemoryTerm,
+    Quantisation,
     Service,
     Sizing,
     Step,
@@ -106,11 +107,13 @@ def served(device: Accelerator, replicas: int) -> Sizing:
             ttft_s=band(0.17),
             tpot_s=band(0.05),
             watts_per_replica=1300.0,
+            ttft_p95_s=band(0.4),
             e2e_s=band(13.0),
             mean_replicas=replicas / 3.0,
             most_tokens_per_s=900.0,
             stack="vllm",
         ),
+        quantised=Quantisation(asked=Precision.BF16, weights=Precision.FP8, saving=0.5),
         assumptions=(USABLE,),
     )
 

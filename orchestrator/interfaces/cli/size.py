@@ -86,12 +86,13 @@ def run(
         pue=pue,
     )
     chosen = _chosen(app.accelerators(), accelerator, compare)
+    parameters = app.parameters()
     named = accelerator is not None or compare is not None
     given = _given(chosen.devices, usd_per_gpu_hour)
     if break_even:
         prices = given or quotes(app.market(), firm=True)
         work = None if job_file is None and model is None else size_asked.subject(job_file, model, wish)[1]
-        choose(as_json).show(size_break_even.report(work, chosen, prices, terms, gpus=gpus, named=named))
+        choose(as_json).show(size_break_even.report(work, chosen, prices, terms, parameters, gpus=gpus, named=named))
         return
     if terms.given():
         raise UserError(f"{', '.join(terms.given())}: only with --break-even")
@@ -101,7 +102,7 @@ def run(
         model=subject,
         workload=workload,
         precision=workload.precision if workload is not None else precision or Precision.BF16,
-        sizings=size_asked.sized(workload, chosen.devices, gpus),
+        sizings=size_asked.sized(workload, chosen.devices, parameters, gpus),
         accelerators=chosen.devices,
         prices=given or quotes(app.market()),
         inference_tokens=length,

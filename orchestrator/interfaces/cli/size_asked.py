@@ -26,6 +26,7 @@ from orchestrator.domain.workload import (
 from orchestrator.interfaces.cli import session
 from orchestrator.interfaces.views.size_figures import Location
 from orchestrator.sizing import energy
+from orchestrator.sizing.parameters import Parameters
 from orchestrator.sizing.size import size
 from orchestrator.spec import models, quantity
 
@@ -142,7 +143,7 @@ def _service(model: Model, wish: Wish, rate: float, precision: Precision) -> Inf
 
 
 def sized(
-    workload: Workload | None, devices: Sequence[Accelerator], gpus: int | None = None
+    workload: Workload | None, devices: Sequence[Accelerator], parameters: Parameters, gpus: int | None = None
 ) -> dict[str, Sizing | Reason]:
     """The sizings of `workload`, empty where there is none; of finite work on `gpus` devices where that is given.
 
@@ -153,10 +154,10 @@ def sized(
             raise UserError("--gpus needs work to share out: give --tokens N or a job file")
         return {}
     if gpus is None:
-        return size(workload, devices)
+        return size(workload, devices, parameters)
     if isinstance(workload, Inference):
         raise UserError("--gpus is for work that ends: a service gets the replicas that its load takes")
-    return {name: _on(answer, gpus) for name, answer in size(workload, devices).items()}
+    return {name: _on(answer, gpus) for name, answer in size(workload, devices, parameters, gpus=gpus).items()}
 
 
 def _on(answer: Sizing | Reason, gpus: int) -> Sizing | Reason:

@@ -16,7 +16,7 @@ from orchestrator.interfaces.cli import session, size_asked
 from orchestrator.interfaces.views.breakeven_view import BreakEvenReport, Given, Hosted, Owned
 from orchestrator.interfaces.views.size_figures import Prices
 from orchestrator.sizing import breakeven, energy
-from orchestrator.sizing.parameters import Parameters, bundled
+from orchestrator.sizing.parameters import Parameters
 from orchestrator.spec import quantity
 
 SHOWN = 8  # accelerators that the model is hosted on
@@ -73,19 +73,19 @@ def report(
     chosen: Chosen,
     prices: Mapping[str, Prices],
     terms: Terms,
+    table: Parameters,
     *,
     gpus: int | None,
     named: bool,
 ) -> BreakEvenReport:
     """The comparison; `named` says that the user named the accelerators. Raises: UserError for what does not fit."""
-    table = bundled()
     if terms.gpu_price is not None and not named:
         raise UserError("--gpu-price is of one accelerator: name it with --accelerator")
     if workload is None and gpus is not None:
         raise UserError("--gpus needs work to share out: give --tokens N or a job file")
     case = _Case(
         workload=workload,
-        sizings=size_asked.sized(workload, chosen.devices, gpus),
+        sizings=size_asked.sized(workload, chosen.devices, table, gpus),
         prices=prices,
         terms=terms,
         numbers=_numbers(terms, table),
@@ -184,7 +184,7 @@ def _hosted(case: _Case, devices: Sequence[Accelerator]) -> list[Hosted]:
     if not isinstance(case.workload, Inference | BatchInference):
         return []
     utilisation = case.numbers["--utilisation"]
-    full_load = size_asked.sized(_full_load(case.workload), devices)
+    full_load = size_asked.sized(_full_load(case.workload), devices, case.table)
     found = []
     for device in devices:
         sizing = full_load[device.name]

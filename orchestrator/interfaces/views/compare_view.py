@@ -201,6 +201,9 @@ MEASURES: tuple[Measure, ...] = (
         _rate,
     ),
     _measure("time to first token", "ttft_s", _of_service(lambda service: service.ttft_s.p50), fmt.duration),
+    _measure(
+        "  of 95 in 100 requests", "ttft_p95_s", _of_service(lambda service: _median(service.ttft_p95_s)), fmt.duration
+    ),
     _measure("time per token", "tpot_s", _of_service(lambda service: service.tpot_s.p50), fmt.duration),
     _measure("whole answer", "e2e_s", _of_service(lambda service: _median(service.e2e_s)), fmt.duration),
     _measure("tokens", "tokens_per_s", _finite_only(lambda row: row.tokens_per_s), _tokens),

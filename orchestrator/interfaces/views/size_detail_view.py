@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from orchestrator.domain.sizing import Assumption, Checkpoints, FiniteWork, Service, Sizing, Step
+from orchestrator.domain.sizing import Assumption, Checkpoints, FiniteWork, Quantisation, Service, Sizing, Step
 from orchestrator.interfaces.views import format as fmt
 from orchestrator.interfaces.views.page import Block, Facts, Line, Part, Stack, Stacks, Text, Title, dim, line
 from orchestrator.interfaces.views.size_figures import Figures, Location, layout
@@ -75,6 +75,8 @@ def _one(row: Figures, shared: Sequence[Assumption]) -> list[Block]:
     else:
         facts += _service(row, sizing.effort)
     facts += _price(row)
+    if sizing.quantised is not None:
+        facts.append(("quantised", _quantised(sizing.quantised)))
     facts += [_assumption(each) for each in sizing.assumptions if each not in shared]
     return [Title(f"{sizing.accelerator}: what the arithmetic rests on"), Facts(tuple(facts)), Line()]
 
@@ -113,6 +115,8 @@ def _service(row: Figures, effort: Service) -> list[tuple[str, Text]]:
     facts: list[tuple[str, Text]] = []
     if effort.stack:
         facts.append(("stack", effort.stack))
+    if effort.ttft_p95_s is not None:
+        facts.append(("first token, 95 of 100", fmt.band(effort.ttft_p95_s, fmt.duration)))
     if effort.most_tokens_per_s:
         facts.append(("at most", f"{effort.most_tokens_per_s:,.4g} output tokens/s of one replica, latency aside"))
     if effort.mean_replicas:
@@ -120,6 +124,13 @@ def _service(row: Figures, effort: Service) -> list[tuple[str, Text]]:
         cost = f": {fmt.usd_per_hour(row.mean_usd)} if the service scales with its load" if row.mean_usd else ""
         facts.append(("mean load", busy + cost))
     return facts
+
+
+def _quantised(narrow: Quantisation) -> str:
+    saved = (
+        "which does not run here" if narrow.saving is None else f"and saves {fmt.percent(narrow.saving)} of the GPUs"
+    )
+    return f"weights in {narrow.weights} instead of {narrow.asked}, {saved}"
 
 
 def _price(row: Figures) -> list[tuple[str, Text]]:

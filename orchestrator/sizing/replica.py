@@ -1,0 +1,281 @@
+"""Replicas: the devices and the batch of one copy of a model that is served, within its latency limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil, floor
+from typing import Final
+
+from orchestrator.domain.accelerator import Accelerator, Precision
+from orchestrator.domain.reason import Reason, ReasonCode
+from orchestrator.domain.sizing import Assumption
+from orchestrator.domain.workload import BatchInference, Inference, LatencyTarget
+from orchestrator.sizing import arithmetic, efficiency, flops, memory
+from orchestrator.sizing.arithmetic import Arithmetic
+from orchestrator.sizing.efficiency import Spread
+from orchestrator.sizing.engine import engine_of, kv_pool_bytes
+from orchestrator.sizing.memory import GIB
+from orchestrator.sizing.parameters import Parameters
+from orchestrator.sizing.shape import Shape, shape_of
+from orchestrator.sizing.throughput import Engine
+
+MOST_DEVICES: Final = 64  # of one replica
+MOST_TENSOR: Final = 8  # devices that split every layer: those of one node
+RACK_TENSOR: Final = 64  # of the machines whose fast links join 72 devices
+
+_MIXTURE = "share of a layer's experts that one token passes; experts are chosen independently"
+_POWERS = "devices that split every layer: a power of two, because they share out the attention heads"
+_STAGES = "nodes that hold consecutive layers, each working on its own share of the batch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What does not depend on the device, computed once per workload and format of the weights."""
+
+    job: Inference | BatchInference
+    precision: Precision  # of the weights
+    parameters: Parameters
+    shape: Shape
+    guessed: tuple[Assumption, ...]
+
+    @cached_property
+    def context(self) -> float:
+        """Tokens of a finished answer with its prompt."""
+        return float(self.job.prompt_tokens + self.job.output_tokens)
+
+    @cached_property
+    def flops_per_request(self) -> float:
+        """2·N per token, read or written."""
+        return flops.inference_flops(self.job.model.active_parameters, self.context)
+
+    @cached_property
+    def kv_per_token(self) -> float:
+        """Bytes of KV cache of one token."""
+        return memory.kv_bytes_per_token(self.shape, self.job.kv_precision)
+
+    @cached_property
+    def load(self) -> float:
+        """The share of their full rate that replicas are planned for."""
+        return self.parameters["serving.target_load"] if isinstance(self.job, Inference) else 1.0
+
+    @cached_property
+    def assumptions(self) -> tuple[Assumption, ...]:
+        """Those that hold on every device."""
+        p, model = self.parameters, self.job.model
+        online = ("serving.target_load", "serving.network_share") if isinstance(self.job, Inference) else ()
+        stack = self.job.stack
+        named = (*online, f"serving.sequences.{stack}", f"serving.host_s.{stack}", "serving.layer_s", "serving.kv_pool")
+        share = 1.0 - model.active_parameters / model.parameters
+        mixture = (Assumption("experts_chosen", 1.0 - share, _MIXTURE),) if share > 0.05 else ()
+        return (
+            *(p.assumption(name) for name in named),
+            memory.RESERVE,
+            p.assumption("energy.decode_share"),
+            p.assumption("energy.host_w"),
+            *mixture,
+            *(guess for guess in self.guessed if guess.name != "vocabulary"),  # no term of inference uses it
+        )
+
+
+def task_of(job: Inference | BatchInference, precision: Precision, parameters: Parameters) -> Task:
+    """The task of `job` with its weights in `precision`."""
+    shape, guessed = shape_of(job.model)
+    return Task(job=job, precision=precision, parameters=parameters, shape=shape, guessed=guessed)
+
+
+@dataclass(frozen=True, slots=True)
+class Spreads:
+    """How far off the times on one device may be, and the user's own factors on them."""
+
+    ttft: Spread
+    tpot: Spread
+    throughput: Spread
+    ttft_factor: float
+    tpot_factor: float
+    rate_factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A task on a number of devices that holds it."""
+
+    device: Accelerator
+    arithmetic: Arithmetic
+    devices: int
+    tensor: int
+    most_sequences: int
+    weights: float  # bytes
+    engine: Engine
+    spreads: Spreads
+
+    def rate(self, batch: float) -> float:
+        """Requests per second with `batch` of them in flight."""
+        return self.engine.requests_per_s(batch) * self.spreads.rate_factor
+
+    def ttft_s(self, batch: float, load: float) -> float:
+        """Mean seconds to the first token."""
+        return self.engine.ttft_s(batch, load) * self.spreads.ttft_factor
+
+    def ttft_p95_s(self, batch: float, load: float) -> float:
+        """Seconds to the first token that 95 of 100 requests keep."""
+        return self.engine.ttft_p95_s(batch, load) * self.spreads.ttft_factor
+
+    def tpot_s(self, batch: float) -> float:
+        """Seconds from one token to the next."""
+        return self.engine.tpot_s(batch) * self.spreads.tpot_factor
+
+    def notes(self) -> tuple[Assumption, ...]:
+        """How the devices share the model."""
+        found: tuple[Assumption, ...] = ()
+        if self.tensor > 1:
+            found += (Assumption("tensor_parallel", float(self.tensor), _POWERS),)
+        if self.devices > self.tensor:
+            found += (Assumption("pipeline_parallel", float(self.devices // self.tensor), _STAGES),)
+        return found
+
+
+def replicas_on(task: Task, device: Accelerator) -> tuple[Replica, ...] | Reason:
+    """Every replica worth considering on `device`: the fewest devices that hold the task, and twice, four times as many
+    up to a node, which answer faster and leave more memory for sequences.
+    """
+    job = task.job
+    chosen = arithmetic.serving_arithmetic(device, task.precision)
+    if chosen is None:
+        return Reason("sizing", ReasonCode.NO_PRECISION, arithmetic.lacks(device, task.precision))
+    if not device.memory_bandwidth_gb_s > 0:
+        detail = f"the memory bandwidth of {device.name} is not known, and decoding is bound by it"
+        return Reason("sizing", ReasonCode.UNKNOWN_ACCELERATOR, detail)
+    weights = job.model.parameters * arithmetic.weight_bytes(task.precision, chosen.precision)
+    least = task.kv_per_token * task.context  # one sequence
+    devices = 1
+    while devices <= MOST_DEVICES and kv_pool_bytes(device, devices, weights, task.parameters) < least:
+        devices *= 2
+    if devices > MOST_DEVICES:
+        return Reason("sizing", ReasonCode.NO_FIT, _no_fit(device, weights, least, task.parameters))
+    found = [_replica(task, device, chosen, weights, devices)]
+    while devices < MOST_TENSOR and not single(device):
+        devices *= 2
+        found.append(_replica(task, device, chosen, weights, devices))
+    return tuple(found)
+
+
+def single(device: Accelerator) -> bool:
+    """Whether `device` stands alone: it shares memory with its host, as CPUs and Jetsons do."""
+    return not device.link
+
+
+def tensor_devices(device: Accelerator, devices: int) -> int:
+    """How many of `devices` split every layer; the rest are pipeline stages."""
+    return min(devices, RACK_TENSOR if device.name.startswith("GB") else MOST_TENSOR)
+
+
+def _replica(task: Task, device: Accelerator, chosen: Arithmetic, weights: float, devices: int) -> Replica:
+    job, p = task.job, task.parameters
+    tensor = tensor_devices(device, devices)
+    engine = engine_of(
+        job.model,
+        task.shape,
+        device,
+        devices=tensor,
+        stages=devices // tensor,
+        peak_tflops=chosen.peak_tflops,
+        peak16_tflops=device.peak(Precision.BF16) or device.peak(Precision.FP16) or chosen.peak_tflops,
+        used=chosen.precision,
+        weight_bytes=weights,
+        kv_bytes_per_token=task.kv_per_token,
+        stack=job.stack,
+        prompt_tokens=float(job.prompt_tokens),
+        output_tokens=float(job.output_tokens),
+        parameters=p,
+    )
+    # Answers under way are half finished on the average: what is kept for one is the prompt and half of the answer.
+    held = kv_pool_bytes(device, devices, weights, p) / (task.kv_per_token * (task.context - job.output_tokens / 2.0))
+    return Replica(
+        device=device,
+        arithmetic=chosen,
+        devices=devices,
+        tensor=tensor,
+        most_sequences=max(1, floor(min(held, p[f"serving.sequences.{job.stack}"]))),
+        weights=weights,
+        engine=engine,
+        spreads=spreads_of(device, p),
+    )
+
+
+def spreads_of(device: Accelerator, parameters: Parameters) -> Spreads:
+    """The bands and factors of `device`."""
+    generation = device.generation
+    return Spreads(
+        ttft=efficiency.serving_spread("ttft", generation, parameters),
+        tpot=efficiency.serving_spread("tpot", generation, parameters),
+        throughput=efficiency.serving_spread("throughput", generation, parameters),
+        ttft_factor=efficiency.calibrated("ttft", generation, parameters),
+        tpot_factor=efficiency.calibrated("tpot", generation, parameters),
+        rate_factor=1.0 / efficiency.calibrated("throughput", generation, parameters),
+    )
+
+
+def batch_within(replica: Replica, limits: LatencyTarget, load: float, network_share: float) -> int | Reason:
+    """The largest batch whose latencies keep the limits for 95 of 100 requests, at the 90th percentile of the estimate.
+
+    Latencies grow with the batch. A share of the limits that the network has a part in is left to it where that is
+    possible: a batch that used them up would be refused for every user who is not next door.
+    """
+    refusal = _misses(replica, limits, load, 1, left=1.0)
+    if refusal is not None:
+        return Reason("sizing", ReasonCode.LATENCY, refusal)
+    left = 1.0 - network_share
+    good, bad = 1, replica.most_sequences + 1
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        if _misses(replica, limits, load, middle, left=left) is None:
+            good = middle
+        else:
+            bad = middle
+    return good
+
+
+def enough(replica: Replica, most: int, rate: float) -> int:
+    """The least batch up to `most` that answers `rate` requests per second: more would only be slower and larger."""
+    short, good = 0, most
+    while good - short > 1:
+        middle = (short + good) // 2
+        if replica.rate(middle) < rate:
+            short = middle
+        else:
+            good = middle
+    return good
+
+
+def needed(rate: float, each: float) -> int:
+    """Whole replicas that answer `rate` when one answers `each`."""
+    return max(1, ceil(rate / each - 1e-9))
+
+
+def _misses(replica: Replica, limits: LatencyTarget, load: float, batch: int, *, left: float) -> str | None:
+    """Which limit `batch` misses, as a sentence, or None; `left` is the share of the limits that the engine may use."""
+    if limits.first_token_s is None and limits.per_token_s is None and limits.total_s is None:
+        return None
+    first = replica.ttft_p95_s(batch, load) * replica.spreads.ttft.p90
+    each = replica.tpot_s(batch) * replica.spreads.tpot.p90
+    whole = first + each * replica.engine.output_tokens
+    for name, value, limit, share in (
+        ("the first token", first, limits.first_token_s, left),
+        ("each further token", each, limits.per_token_s, 1.0),
+        ("the whole answer", whole, limits.total_s, left),
+    ):
+        if limit is not None and value > limit * share:
+            return (
+                f"{name} takes {value * 1e3:,.1f} ms at the 90th percentile on {replica.devices} x"
+                f" {replica.device.name} with a batch of {batch}, the limit is {limit * 1e3:,.1f} ms"
+            )
+    return None
+
+
+def _no_fit(device: Accelerator, weights: float, least: float, parameters: Parameters) -> str:
+    room = kv_pool_bytes(device, 1, 0.0, parameters)
+    return (
+        f"weights of {weights / GIB:,.1f} GiB and {least / GIB:,.2f} GiB of KV cache for one sequence do"
+        f" not fit {MOST_DEVICES} x {device.name} with {room / GIB:,.1f} GiB each to use"
+    )
