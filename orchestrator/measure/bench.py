@@ -1,14 +1,13 @@
-"""Bench: what the measuring asks of a framework, and the values the two speak in."""
+"""Bench: what measuring asks of a framework, and the values the two speak in."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.domain.accelerator import Precision
 from orchestrator.domain.errors import IsoflopError
-from orchestrator.domain.workload import Model
+from orchestrator.measure.decoders import Decoder
 
 
 class OutOfMemory(IsoflopError):
@@ -24,22 +23,15 @@ class Seen:
     name: str  # as the driver or the kernel calls it: "NVIDIA H200", "AMD EPYC"
     memory_gib: float  # of the whole device
     free_gib: float  # that a job may take now
-    precisions: tuple[Precision, ...]  # of weights and arithmetic, the fastest first
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decoder:
-    """The Llama-style decoder that is measured: a model with its whole shape, and whether its embeddings are tied."""
-
-    model: Model
-    tied: bool
+    precisions: tuple[Precision, ...]  # that it multiplies in, the one for rows first
+    threads: int = 0  # of the CPU; 0 for other devices
 
 
 class Job(Protocol):
-    """Something to do again and again. Every method may raise OutOfMemory."""
+    """Something to do again and again."""
 
     def step(self) -> None:
-        """Do it once; on return the device has finished."""
+        """Do it once; on return the device has finished. Raises: OutOfMemory."""
         ...
 
     def peak_bytes(self) -> int | None:
@@ -51,32 +43,47 @@ class Job(Protocol):
         ...
 
 
+class Serving(Protocol):
+    """A model that answers `batch` requests at once."""
+
+    def prefill(self) -> None:
+        """Read every prompt into an empty KV cache and choose the first tokens; done on return. Raises: OutOfMemory."""
+        ...
+
+    def decode(self) -> None:
+        """One more token of every answer, and after the last one the second again; done on return.
+
+        Raises: OutOfMemory.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the memory back; never raises."""
+        ...
+
+
 class Bench(Protocol):
-    """One device under one framework. Every method may raise OutOfMemory."""
+    """One device under one framework."""
 
     def seen(self) -> Seen:
         """What is here."""
         ...
 
     def product(self, precision: Precision, size: int, times: int) -> Job:
-        """`times` products of two square matrices of `size` rows, one after the other."""
+        """`times` products of two square matrices of `size` rows, one after the other. Raises: OutOfMemory."""
         ...
 
     def copy(self, size_bytes: int, times: int) -> Job:
-        """`times` copies of `size_bytes` from one place of the device's memory to another."""
+        """`times` copies of `size_bytes` from one place of the device's memory to another. Raises: OutOfMemory."""
         ...
 
     def training(self, decoder: Decoder, precision: Precision, *, sequence: int, batch: int) -> Job:
-        """One optimizer step (forward, backward, AdamW) on a batch of sequences; FP32 master weights."""
+        """One optimizer step (forward, backward, AdamW) on one batch of sequences; weights and states in FP32.
+
+        Raises: OutOfMemory.
+        """
         ...
 
-    def prefill(self, decoder: Decoder, precision: Precision, *, prompt: int, batch: int) -> Job:
-        """Reading `batch` prompts into an empty KV cache, up to and with the choice of the first token."""
+    def serving(self, decoder: Decoder, precision: Precision, *, prompt: int, output: int, batch: int) -> Serving:
+        """Answers of `output` tokens to prompts of `prompt` tokens, with a KV cache. Raises: OutOfMemory."""
         ...
-
-    def decode(self, decoder: Decoder, precision: Precision, *, prompt: int, output: int, batch: int) -> Job:
-        """One token for each of `batch` sequences, from a context of `prompt` tokens to prompt + output, then again."""
-        ...
-
-
-Precisions = Sequence[Precision]
