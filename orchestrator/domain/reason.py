@@ -11,6 +11,7 @@ class ReasonCode(StrEnum):
 
     UNKNOWN_ACCELERATOR = "unknown-accelerator"  # we hold no facts about the device
     NO_PRECISION = "no-precision"  # the device does not compute in the precision asked for
+    STACK = "stack"  # the serving software asked for does not run on the device
     NO_FIT = "no-fit"  # the job's state does not fit the device's memory at any count allowed
     NO_PRICE = "no-price"  # the offer has no usable price
     SOLD_OUT = "sold-out"
