@@ -29,7 +29,7 @@ from orchestrator.spec.documents import to_jsonable
 
 WORST = 20  # rows shown
 PARTICULARS = re.compile(r"'[^']*'|\d[\d.,]*(?:e[+-]?\d+)?")  # what reasons of one kind differ in
-TITLES = ("rows", "groups", "median error", "p90 error", "bias", f"within {NEAR:.0%}".replace("%", " %"), "in p10-p90")
+TITLES = ("rows", "groups", "median error", "p90 error", "bias", f"within {fmt.percent(NEAR)}", "in p10-p90")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ def score_blocks(found: Sequence[Score]) -> list[Block]:
     """The scores as a table, and what its columns mean."""
     rows = []
     for score in found:
-        name: Text = dim(score.generation) if score.generation else strong(score.quantity.value)
+        name: Text = dim(f"  {score.generation}") if score.generation else strong(score.quantity.value)
         figures = (
             fmt.count(score.n),
             fmt.count(score.groups),
@@ -122,16 +122,12 @@ def score_blocks(found: Sequence[Score]) -> list[Block]:
             fmt.percent(score.near),
             fmt.percent(score.covered),
         )
-        rows.append((_indented(name), *figures))
+        rows.append((name, *figures))
     columns = (left("quantity, by generation"), *map(right, TITLES))
     said = (
         "error: |predicted/observed - 1|; bias: median of predicted/observed - 1; groups are independent of each other"
     )
     return [Table(columns, tuple(rows)), line(dim(said), indent=2)]
-
-
-def _indented(name: Text) -> Text:
-    return name if isinstance(name, str) or name.style != dim("").style else dim(f"  {name.text}")
 
 
 def _reasons(files: Sequence[FileVerdict]) -> list[Block]:
