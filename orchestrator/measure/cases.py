@@ -126,21 +126,23 @@ def cases(seen: Seen, rates: Rates) -> tuple[Case, ...]:
     Of a second 16-bit format, only the smallest model is trained: on most devices both run at one speed. Training in
     FP32 is a case only where the device has no 16-bit format, because MFU is counted against 16-bit peaks.
     """
-    training, serving = (TRAINING_CPU, SERVING_CPU) if seen.backend == CPU else (TRAINING_GPU, SERVING_GPU)
+    cpu = seen.backend == CPU
+    training, serving = (TRAINING_CPU, SERVING_CPU) if cpu else (TRAINING_GPU, SERVING_GPU)
+    ladder = LADDER if cpu else LADDER[1:]  # a GPU would wait for its host at every step of the smallest
     first, *others = seen.precisions
     trained: list[Case] = [
         TrainingCase(decoder=decoder, precision=first, sequence=sequence, batch=batch)
-        for decoder in LADDER
+        for decoder in ladder
         for sequence, batch in training
     ]
     trained += [
-        TrainingCase(decoder=LADDER[0], precision=precision, sequence=training[1][0], batch=training[1][1])
+        TrainingCase(decoder=ladder[0], precision=precision, sequence=training[1][0], batch=training[1][1])
         for precision in others
         if precision is not Precision.FP32
     ]
     served: list[Case] = [
         ServingCase(decoder=decoder, precision=first, prompt=prompt, output=output, batch=batch)
-        for decoder in LADDER
+        for decoder in ladder
         for prompt, output, batch in serving
     ]
     orders = (sorted(fitting(kind, seen), key=lambda case: case.seconds(rates)) for kind in (trained, served))

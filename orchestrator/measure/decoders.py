@@ -80,9 +80,20 @@ class Decoder:
         )
 
 
-# From one that a laptop trains to one that fills most of a large GPU. Small models with tied embeddings have no weights
-# that a token does not pass through, so that 6·N counts what is really done.
+# From one that a laptop trains in a second to one that fills much of a large GPU. With tied embeddings a model has no
+# weights that a token does not pass through, so that 6·N counts what is really done.
 LADDER: Final = (
+    Decoder(
+        name="stories42m",
+        layers=8,
+        hidden=512,
+        heads=8,
+        kv_heads=8,
+        head_dim=64,
+        feed_forward=1376,
+        vocabulary=32000,
+        tied=True,
+    ),
     Decoder(
         name="smollm2-135m",
         layers=30,

@@ -25,7 +25,7 @@ Progress: TypeAlias = Callable[[str], None]
 
 MOST_REPEATS: Final = 12
 CASE_SHARE: Final = 1 / 2  # of the budget: a case that is expected to take more is not begun
-STEPS_SHARE: Final = 1 / 10  # of the budget: for how long steps are repeated beyond the least number
+STEPS_SHARE: Final = 1 / 40  # of the budget: for how long steps are repeated beyond the least number
 LOOK_SHARE: Final = 1 / 40  # of the budget: what a product or a copy may take
 BUILD_S: Final = 1e-8  # to make one random weight, until it is known: a CPU's
 
