@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.domain.consistency import of_parallelism, refuse
+from orchestrator.domain.consistency import MOST_DEVICES, of_parallelism, refuse
 
 
 class Recompute(StrEnum):
@@ -48,7 +48,10 @@ class Parallelism:
     sequence_parallel: bool = True  # the norms' activations are split over `tensor` too (Korthikanti et al. 2022)
 
     def __post_init__(self) -> None:
-        refuse("layout", of_parallelism(self))
+        least = min(self.tensor, self.pipeline, self.data, self.context, self.expert)
+        least = min(least, self.micro_batch, self.micro_batches, self.interleave)
+        if not (least >= 1 and self.devices <= MOST_DEVICES):  # a search makes thousands of layouts that are sound
+            refuse("layout", of_parallelism(self))
 
     @property
     def devices(self) -> int:
