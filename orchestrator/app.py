@@ -140,6 +140,7 @@ class App:
             accelerators=self.accelerators(),
             network=self.network(),
             gaps=gaps,
+            calibration=self.parameters().calibration(),
             clock=self.clock,
             deadline_s=self.settings.deadline_s,
         )

@@ -12,6 +12,7 @@ import numpy as np
 from orchestrator.domain.accelerator import Accelerator
 from orchestrator.domain.network import EgressRate, Link, Network, Place
 from orchestrator.domain.offerbook import FLOAT_COLUMNS, INT_COLUMNS, WORD_COLUMNS, OfferBook
+from orchestrator.domain.sizing import Assumption
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Snapshot:
     """The market, the devices and the network at `taken_at`.
 
     `buyable` names the providers that an adapter with credentials stands behind; offers of the others are prices only.
+    `calibration` holds the sizing's numbers that the user's own history gave, in place of the bundled ones.
     """
 
     taken_at: datetime
@@ -35,12 +37,15 @@ class Snapshot:
     network: Network = Network()
     buyable: tuple[str, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    calibration: tuple[Assumption, ...] = ()
 
     @property
     def id(self) -> str:
         """Hash of the content: equal snapshots have equal ids. 16 hexadecimal digits."""
         digest = hashlib.blake2b(digest_size=8)
         digest.update(repr((self.taken_at, self.buyable, self.gaps)).encode())
+        if self.calibration:  # without one the id is what it was before there were any
+            digest.update(repr(self.calibration).encode())
         for part in (self.accelerators, self.network.places, self.network.links, self.network.egress):
             digest.update(len(part).to_bytes(8) + _columns(part))
         for name in WORD_COLUMNS:

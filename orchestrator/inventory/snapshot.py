@@ -13,6 +13,7 @@ from orchestrator.domain.contracts import Clock, DescribesAccelerators, Provider
 from orchestrator.domain.errors import ProviderError
 from orchestrator.domain.network import Network
 from orchestrator.domain.offerbook import OfferBook
+from orchestrator.domain.sizing import Assumption
 from orchestrator.domain.snapshot import Gap, Snapshot
 
 
@@ -23,6 +24,7 @@ def take(
     accelerators: tuple[Accelerator, ...],
     network: Network,
     gaps: tuple[Gap, ...] = (),
+    calibration: tuple[Assumption, ...] = (),
     clock: Clock,
     deadline_s: float,
 ) -> Snapshot:
@@ -50,6 +52,7 @@ def take(
         network=network,
         buyable=tuple(sorted(found)),
         gaps=(*gaps, *sorted(blind, key=lambda gap: gap.provider)),
+        calibration=calibration,
     )
 
 

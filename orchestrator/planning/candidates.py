@@ -24,9 +24,10 @@ def build(workload: Workload, snapshot: Snapshot, sizings: Mapping[str, Sizing |
 
     Rules, in order: the device is unknown or its sizing refuses it; the state does not fit; too late even at once;
     too few nodes. *Finite work* takes the fewest nodes that hold the state and, with a deadline, finish in time at the
-    50th percentile: under linear scaling more nodes never cost less, because each pays for its boot. `hours` is boot
-    and work. Its speed counts all devices of the nodes; that the replicas of batch inference come in multiples of
-    `min_gpus` is neglected. A *service* puts whole replicas on single nodes, as many as fit, for the horizon.
+    50th percentile: more nodes never cost less, because each pays for its boot and does no more than its share of the
+    work: n devices take n^(growth - 1) of the time of one (`FiniteWork.growth`). `hours` is boot and work. Its speed
+    counts all devices of the nodes; that the replicas of batch inference come in multiples of `min_gpus` is neglected.
+    A *service* puts whole replicas on single nodes, as many as fit, for the horizon.
 
     An offer with a fraction of a device holds that fraction of its memory and has that fraction of its speed.
     """
@@ -41,7 +42,8 @@ def build(workload: Workload, snapshot: Snapshot, sizings: Mapping[str, Sizing |
 class _Sized:
     """Open rows of the book with the facts of their sizing, row-aligned.
 
-    `need` is device-hours (p10, p50, p90) of finite work, or the replicas of a service three times.
+    `need` is device-hours (p10, p50, p90) of finite work as one device would take them, or the replicas of a service
+    three times; `growth` is the exponent by which device-hours grow with their number.
     """
 
     rows: IntArray
@@ -49,6 +51,7 @@ class _Sized:
     sizings: tuple[Sizing, ...]
     devices: FloatArray  # per node: whole, or the fraction of one
     min_gpus: FloatArray
+    growth: FloatArray
     need: tuple[FloatArray, FloatArray, FloatArray]
 
     def take(self, keep: BoolArray) -> _Sized:
@@ -59,6 +62,7 @@ class _Sized:
             self.sizings,
             self.devices[keep],
             self.min_gpus[keep],
+            self.growth[keep],
             (p10, p50, p90),
         )
 
@@ -73,16 +77,18 @@ def _sized(book: OfferBook, sizings: Mapping[str, Sizing | Reason], sieve: Sieve
     _refuse_unsized(rows[sizing < 0], book, sizings, sieve)
     rows, sizing = rows[sizing >= 0], sizing[sizing >= 0]
     gpus = book.gpus[rows]
-    table = np.array([(s.min_gpus, *_need(s)) for s in usable], np.float64).reshape(-1, 4).T
-    min_gpus, p10, p50, p90 = (column[sizing] for column in table)
-    return _Sized(rows, sizing, tuple(usable), np.where(gpus < 1, gpus, np.floor(gpus)), min_gpus, (p10, p50, p90))
+    table = np.array([(s.min_gpus, *_need(s)) for s in usable], np.float64).reshape(-1, 5).T
+    min_gpus, growth, p10, p50, p90 = (column[sizing] for column in table)
+    devices = np.where(gpus < 1, gpus, np.floor(gpus))
+    return _Sized(rows, sizing, tuple(usable), devices, min_gpus, growth, (p10, p50, p90))
 
 
-def _need(sizing: Sizing) -> tuple[float, float, float]:
+def _need(sizing: Sizing) -> tuple[float, float, float, float]:
     effort = sizing.effort
     if isinstance(effort, Service):
-        return (float(effort.replicas),) * 3
-    return (effort.gpu_hours.p10, effort.gpu_hours.p50, effort.gpu_hours.p90)
+        return (0.0, *(float(effort.replicas),) * 3)
+    one = effort.gpu_hours_on(1.0)
+    return (effort.growth, one.p10, one.p50, one.p90)
 
 
 def _refuse_unsized(rows: IntArray, book: OfferBook, sizings: Mapping[str, Sizing | Reason], sieve: Sieve) -> None:
@@ -140,14 +146,22 @@ def _finish(left_h: float | None, sized: _Sized, sieve: Sieve) -> Candidates:
     # A fraction of a device that got here holds the whole state.
     nodes = np.ceil(np.where(sized.devices < 1, 1.0, np.maximum(1.0, sized.min_gpus) / sized.devices))
     if left_h is not None:
+        # n devices take p50·n^growth device-hours, an n-th of it each. A fraction of a device is one that is slower.
+        in_time = (p50 / _shares(sized) / (left_h - boot_h)) ** (1.0 / (1.0 - sized.growth))
         # What needs 4 nodes to the last digit takes 4, not 5.
-        nodes = np.maximum(nodes, np.ceil(p50 / (sized.devices * (left_h - boot_h)) * (1.0 - 1e-12)))
+        nodes = np.maximum(nodes, np.ceil(in_time / np.maximum(1.0, sized.devices) * (1.0 - 1e-12)))
     purpose = "to hold the state" if left_h is None else f"to hold the state and finish within {left_h:,.1f} h"
     keep = _enough(sized.rows, nodes, sieve, purpose)
     sized, nodes, boot_h = sized.take(keep), nodes[keep], boot_h[keep]
-    speed = nodes * sized.devices
+    count = nodes * np.maximum(1.0, sized.devices)
+    speed = _shares(sized) * count ** (1.0 - sized.growth)
     p10, p50, p90 = (boot_h + hours / speed for hours in sized.need)
     return _candidates(sized, nodes, sieve.book, (p10, p50, p90))
+
+
+def _shares(sized: _Sized) -> FloatArray:
+    """The part of a device's speed that each device of a node has: below 1 for fractions of one."""
+    return np.minimum(1.0, sized.devices)
 
 
 def _serve(workload: Inference, sized: _Sized, sieve: Sieve) -> Candidates:

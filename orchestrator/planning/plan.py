@@ -14,6 +14,7 @@ from orchestrator.domain.workload import Workload
 from orchestrator.planning.judge import judge
 from orchestrator.planning.notes import collect
 from orchestrator.planning.placements import build
+from orchestrator.sizing.parameters import with_calibration
 from orchestrator.sizing.size import size
 
 
@@ -40,7 +41,8 @@ def plan(
     """
     used = set(snapshot.book.accelerator.vocab)
     devices = tuple(accelerator for accelerator in snapshot.accelerators if accelerator.name in used)
-    return plan_sized(workload, snapshot, size(workload, devices), policies, options)
+    sizings = size(workload, devices, with_calibration(snapshot.calibration))
+    return plan_sized(workload, snapshot, sizings, policies, options)
 
 
 def plan_sized(

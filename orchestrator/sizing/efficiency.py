@@ -1,67 +1,63 @@
-"""Efficiency: bands and factors on predicted times, and the assumptions that are shown with them."""
+"""Efficiency: how far off predictions may be, and the assumptions that are shown with them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.sizing import Assumption, Band
+from orchestrator.sizing import calibration
+from orchestrator.sizing.calibration import Kind
 from orchestrator.sizing.engine import GENERATIONS, NARROW, memory_kind
 from orchestrator.sizing.parameters import Parameters
+from orchestrator.sizing.utilisation import family
 
 SERVED: Final = frozenset({"ampere", "ada", "hopper", "blackwell", "gaudi", "cdna3"})  # published measurements exist
+STEPPED: Final = frozenset({"ampere", "hopper", "blackwell", "gaudi"})  # published step times exist
+TRAINED: Final = {"cpu": "cpu", "other": "unpublished"}  # kinds of device without published training runs
+SERVING: Final = (Kind.TTFT, Kind.TPOT, Kind.THROUGHPUT)
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The 10th and 90th percentile of (true / predicted); the 50th is 1."""
-
-    p10: float
-    p90: float
-
-    def around(self, value: float) -> Band:
-        """The band of an estimate."""
-        return Band(value * self.p10, value, value * self.p90)
-
-    def around_time(self, value: float) -> Band:
-        """The band of a time, where the spread is that of the rate it follows from."""
-        return Band(value / self.p90, value, value / self.p10)
+def spread(name: str, parameters: Parameters) -> Band:
+    """True over predicted: "run", "benchmark", "step", "tpot", "ttft", "throughput", "unpublished" or "cpu"."""
+    return Band(parameters[f"band.{name}.p10"], 1.0, parameters[f"band.{name}.p90"])
 
 
-def calibrated(kind: str, generation: str, parameters: Parameters) -> float:
-    """The factor on the time of `kind` ("training", "tpot", "ttft", "throughput") that the user's own history gives."""
-    prefix = f"calibration.{kind}."
-    return parameters.get(prefix + generation, parameters.get(prefix + "all", 1.0))
+def training_band(kind: Kind, device: Accelerator, parameters: Parameters, *, benchmark: bool = False) -> Band:
+    """True over predicted time of training on `device`, corrected by the user's calibration.
+
+    `kind` is TRAINING, from the device count alone, or STEP, from the layout.
+    """
+    name = TRAINED.get(family(device.generation), "benchmark" if benchmark else "run")
+    if kind is Kind.STEP and device.generation in STEPPED:
+        name = "step"
+    return calibration.calibrated(spread(name, parameters), parameters, kind, device)
 
 
-def calibration_notes(kinds: tuple[str, ...], generation: str, parameters: Parameters) -> tuple[Assumption, ...]:
+def serving_band(kind: Kind, device: Accelerator, parameters: Parameters) -> Band:
+    """True over predicted TTFT, TPOT or throughput on `device`, corrected by the user's calibration."""
+    name = kind.value if device.generation in SERVED else "unpublished"
+    if device.generation == "cpu":
+        name = "cpu"
+    return calibration.calibrated(spread(name, parameters), parameters, kind, device)
+
+
+def inverse(rate: Band) -> Band:
+    """The band of a time, true over predicted, where that of the rate it follows from is known."""
+    return Band(1.0 / rate.p90, 1.0 / rate.p50, 1.0 / rate.p10)
+
+
+def calibrations(kinds: tuple[Kind, ...], device: Accelerator, parameters: Parameters) -> tuple[Assumption, ...]:
     """The calibrations in use, to be shown."""
-    names = [f"calibration.{kind}.{part}" for kind in kinds for part in (generation, "all")]
-    return tuple(parameters.assumption(name) for name in names if name in parameters)
-
-
-def spread(kind: str, parameters: Parameters) -> Spread:
-    """The spread of `kind`: "run", "benchmark", "step", "tpot", "ttft", "throughput", "unpublished" or "cpu"."""
-    return Spread(parameters[f"band.{kind}.p10"], parameters[f"band.{kind}.p90"])
-
-
-def serving_spread(kind: str, generation: str, parameters: Parameters) -> Spread:
-    """Of "ttft", "tpot" or "throughput" on devices of `generation`."""
-    if generation == "cpu":
-        return spread("cpu", parameters)
-    return spread(kind if generation in SERVED else "unpublished", parameters)
+    found = (calibration.assumption(parameters, kind, device) for kind in kinds)
+    return tuple(each for each in found if each is not None)
 
 
 def serving_assumptions(used: Precision, device: Accelerator, parameters: Parameters) -> tuple[Assumption, ...]:
     """The shares of the device's peaks that its serving times rest on."""
-    kind = memory_kind(device)
-    family = "cdna" if kind == "cdna" else device.generation
-    names = ["serving.compute." + NARROW.get(used, "16"), "serving.bandwidth." + kind]
-    if family in GENERATIONS:
-        names.append("serving.generation." + family)
-    kinds = ("ttft", "tpot", "throughput")
-    return (
-        *(parameters.assumption(name) for name in names),
-        *calibration_notes(kinds, device.generation, parameters),
-    )
+    memory = memory_kind(device)
+    generation = "cdna" if memory == "cdna" else device.generation
+    names = ["serving.compute." + NARROW.get(used, "16"), "serving.bandwidth." + memory]
+    if generation in GENERATIONS:
+        names.append("serving.generation." + generation)
+    return (*(parameters.assumption(name) for name in names), *calibrations(SERVING, device, parameters))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -26,9 +27,9 @@ from orchestrator.sizing.training_memory import MemoryModel
 from orchestrator.sizing.work import TrainingWork
 
 TENSOR: Final = (1, 2, 4, 8, 16, 32, 64)
-PIPELINE: Final = (1, 2, 3, 4, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 24, 32, 48, 64)
-EXPERT: Final = (1, 2, 4, 8, 16, 32, 64)
-MICRO_BATCH: Final = (1, 2, 4, 8)
+PIPELINE: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
+EXPERT: Final = (1, 4, 8, 16, 32, 64)
+MICRO_BATCH: Final = (1, 2, 4)
 MOST_CHUNKS: Final = 6
 RACK: Final = 72.0  # devices behind the fast links of a GB200 or GB300 rack
 
@@ -36,6 +37,15 @@ RACK: Final = 72.0  # devices behind the fast links of a GB200 or GB300 rack
 def step_tokens(layout: Parallelism, sequence_length: float) -> float:
     """Tokens of one optimizer step."""
     return layout.data * layout.micro_batch * layout.micro_batches * sequence_length
+
+
+def usual_batch(work: TrainingWork, gpus: int, parameters: Parameters) -> float:
+    """Tokens of one optimizer step where nobody says: 2 million for a 1 B model, with the cube root of the size.
+
+    Through Llama 2 7B (4 M), Llama 2 70B (4 M to 8 M) and Llama 3.1 405B (16 M); one sequence per device at the least.
+    """
+    usual: float = parameters["step.batch_tokens"] * pow(work.active_parameters / 1e9, 1.0 / 3.0)
+    return max(usual, gpus * work.sequence_length)
 
 
 def wired(device: Accelerator, cluster: Cluster) -> Cluster:
@@ -76,7 +86,7 @@ def stepper(work: TrainingWork, cluster: Cluster, parameters: Parameters) -> Ste
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class Searched:
     """One kind of device in a search: how it computes, and the bytes that a job may use on it."""
 
     accelerator: Accelerator
@@ -88,7 +98,7 @@ class Device:
 def fastest(
     stepping: Stepper,
     memory: MemoryModel,
-    devices: Sequence[Device],
+    devices: Sequence[Searched],
     *,
     gpus: int,
     global_batch_tokens: float,
@@ -96,74 +106,76 @@ def fastest(
 ) -> dict[str, Step]:
     """The fastest layout of `gpus` devices that fits, by device name; a device on which none fits is left out.
 
-    All of `devices` compute in the format of `memory`. Every layout is priced on every device at once. Layouts: tensor
-    parallelism inside a node, pipeline stages and experts where they divide the model, ZeRO-1 or fully sharded without
-    a pipeline, selective or full recompute (or the one stated), and the global batch to the nearest whole number of
-    passes. Equal times go to the first layout in that order.
+    All of `devices` compute in the format of `memory`. Every layout is priced on every device at once; memory is asked
+    for in the order of time, until a layout fits. Layouts: tensor parallelism inside a node where it divides the heads,
+    pipeline stages, experts, ZeRO-1 or fully sharded without a pipeline, selective or full recompute (or the one
+    stated), and the global batch to the nearest whole number of passes. Of equal times the first in that order is it.
     """
-    found = tuple(_layouts(memory, stepping.work, gpus, global_batch_tokens, recompute))
+    work = stepping.work
+    found = tuple(_layouts(memory, work, gpus, global_batch_tokens, recompute))
     if not found or not devices:
         return {}
-    held = np.array([memory.total(layout) for layout in found])
-    rows = _rows(found)
+    rows = Layouts(*np.array(found).T[:, np.newaxis, :])
     column = _column([stepping.machine(d.accelerator, d.arithmetic.precision, d.peak16_tflops) for d in devices])
-    seconds = seconds_per_token(stepping.work, column, rows, stepping.parameters, modern=stepping.modern)
-    room = np.array([[device.room] for device in devices])
-    nodes = np.asarray(column.node_devices)
-    usable = (held <= room) & (np.asarray(rows.tensor) <= nodes)
-    priced = np.where(usable, seconds, np.inf)
-    best = np.argmin(priced, axis=1)
-    return {
-        device.accelerator.name: stepping.step(device.accelerator, device.arithmetic, found[k], device.peak16_tflops)
-        for device, k, row in zip(devices, best.tolist(), priced, strict=True)
-        if np.isfinite(row[k])
-    }
+    seconds = np.asarray(seconds_per_token(work, column, rows, stepping.parameters, modern=stepping.modern))
+    order = np.argsort(np.where(rows.tensor <= column.node_devices, seconds, np.inf), axis=1, kind="stable")
+    layouts: dict[int, Parallelism] = {}  # made, and their memory asked for, only as far as needed
+    held: dict[int, float] = {}
+    steps: dict[str, Step] = {}
+    for device, ranks, nodes in zip(devices, order, np.asarray(column.node_devices)[:, 0], strict=True):
+        for k in ranks.tolist():
+            if k not in layouts:
+                layouts[k] = _layout(found[k])
+                held[k] = memory.total(layouts[k])
+            if found[k][0] > nodes:
+                break  # the rest does not fit into a node
+            if held[k] <= device.room:
+                step = stepping.step(device.accelerator, device.arithmetic, layouts[k], device.peak16_tflops)
+                steps[device.accelerator.name] = step
+                break
+    return steps
 
 
 def _layouts(
     memory: MemoryModel, work: TrainingWork, gpus: int, global_batch_tokens: float, recompute: Recompute | None
-) -> Iterator[Parallelism]:
+) -> Iterator[tuple[int, ...]]:
+    """The fields of `Layouts`, in order."""
     sequences = max(1, round(global_batch_tokens / work.sequence_length))
     heads, layers = round(memory.parts.shape.heads), round(memory.parts.shape.layers)
-    kept = (recompute,) if recompute is not None else (Recompute.SELECTIVE, Recompute.FULL)
+    mixture = memory.parts.experts > 0 and work.experts_per_token > 0
+    kept = (0, 1) if recompute is None else (int(recompute is Recompute.FULL),)
     for tensor in TENSOR:
         if heads % tensor or gpus % tensor:
             continue
         for pipeline in PIPELINE:
             data, rest = divmod(gpus, tensor * pipeline)
-            if rest or layers % pipeline or data > sequences:
+            if rest or pipeline > layers or data > sequences:
                 continue
-            for expert in _experts(work, data, memory.parts.experts > 0):
-                shardings = (Sharding.ZERO_1, Sharding.ZERO_3) if pipeline == 1 else (Sharding.ZERO_1,)
-                for sharding in shardings:
-                    for mode in kept:
-                        for micro_batch in MICRO_BATCH:
-                            passes = round(sequences / data / micro_batch)
-                            if passes < 1:
-                                break
-                            yield Parallelism(
-                                tensor=tensor,
-                                pipeline=pipeline,
-                                data=data,
-                                expert=expert,
-                                micro_batch=micro_batch,
-                                micro_batches=passes,
-                                interleave=min(MOST_CHUNKS, layers // pipeline) if pipeline > 1 else 1,
-                                sharding=sharding,
-                                recompute=mode,
-                            )
+            chunks = min(MOST_CHUNKS, layers // pipeline) if pipeline > 1 else 1
+            experts = [expert for expert in EXPERT if data % expert == 0] if mixture else [1]
+            passes = [(each, round(sequences / data / each)) for each in MICRO_BATCH]
+            shardings = (0, 1) if pipeline == 1 else (0,)
+            for expert, sharded, full in product(experts, shardings, kept):
+                for micro_batch, count in passes:
+                    if count > 0:
+                        yield (tensor, pipeline, data, expert, micro_batch, count, chunks, sharded, full)
 
 
-def _experts(work: TrainingWork, data: int, mixture: bool) -> tuple[int, ...]:
-    if not mixture or not work.experts_per_token:
-        return (1,)
-    return tuple(expert for expert in EXPERT if data % expert == 0)
-
-
-def _rows(found: Sequence[Parallelism]) -> Layouts:
-    each = [Layouts.of(layout) for layout in found]
-    return Layouts(**{name: np.array([[getattr(one, name) for one in each]]) for name in Layouts.__slots__})
+def _layout(found: tuple[int, ...]) -> Parallelism:
+    tensor, pipeline, data, expert, micro_batch, passes, chunks, sharded, full = found
+    return Parallelism(
+        tensor=tensor,
+        pipeline=pipeline,
+        data=data,
+        expert=expert,
+        micro_batch=micro_batch,
+        micro_batches=passes,
+        interleave=chunks,
+        sharding=Sharding.ZERO_3 if sharded else Sharding.ZERO_1,
+        recompute=Recompute.FULL if full else Recompute.SELECTIVE,
+    )
 
 
 def _column(machines: Sequence[Machine]) -> Machine:
-    return Machine(**{name: np.array([[getattr(one, name)] for one in machines]) for name in Machine.__slots__})
+    names = [field.name for field in fields(Machine)]
+    return Machine(**{name: np.array([[getattr(one, name)] for one in machines]) for name in names})

@@ -11,6 +11,7 @@ from importlib.resources import files
 from orchestrator.domain.sizing import Assumption
 
 FILE = "parameters.csv"
+CALIBRATION = "calibration."  # what the names of a user's own numbers begin with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,10 @@ class Parameters(Mapping[str, float]):
         """The parameter as a sizing shows it. Raises: KeyError."""
         return self._rows[name].assumption()
 
+    def calibration(self) -> tuple[Assumption, ...]:
+        """The rows that are not the bundled ones: a user's own, as a snapshot keeps them."""
+        return tuple(row.assumption() for name, row in self._rows.items() if name.startswith(CALIBRATION))
+
     def replaced(self, rows: Iterable[Parameter]) -> Parameters:
         """These parameters with `rows` instead of those of the same name, and new ones added."""
         return Parameters((self._rows | {row.name: row for row in rows}).values())
@@ -74,3 +79,12 @@ def bundled() -> Parameters:
         )
         for row in csv.DictReader(lines)
     )
+
+
+def with_calibration(rows: Iterable[Assumption]) -> Parameters:
+    """The bundled parameters and the user's own `rows`, as `Parameters.calibration` gave them."""
+    own = [
+        Parameter(name=row.name, value=row.value, low=row.value, high=row.value, unit="", origin=row.origin)
+        for row in rows
+    ]
+    return bundled().replaced(own) if own else bundled()

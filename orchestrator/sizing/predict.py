@@ -11,6 +11,7 @@ from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.workload import Stack
 from orchestrator.sizing import arithmetic, efficiency, memory
 from orchestrator.sizing.accuracy import Prediction, Quantity
+from orchestrator.sizing.calibration import Kind
 from orchestrator.sizing.engine import OTHER, engine_of, kv_pool_bytes
 from orchestrator.sizing.memory import kv_bytes_per_token
 from orchestrator.sizing.observed import InferenceRun, TrainingRun
@@ -53,21 +54,15 @@ def predict_training(run: TrainingRun, device: Accelerator, parameters: Paramete
     alone = PlanningModel(work, parameters).seconds_per_token(
         device.generation, run.peak16_tflops, device.memory_bandwidth_gb_s, around
     )
-    factor = efficiency.calibrated("training", device.generation, parameters)
-    spread = efficiency.spread("benchmark" if run.benchmark else "run", parameters)
+    band = efficiency.training_band(Kind.TRAINING, device, parameters, benchmark=run.benchmark)
     found = [
-        Prediction(quantity=Quantity.TRAINING_TIME, true=true * scale, predicted=spread.around(alone * scale * factor))
+        Prediction(quantity=Quantity.TRAINING_TIME, true=true * scale, predicted=band.scaled(alone * scale)),
     ]
     layout = _layout(run, work)
     if layout is not None:
-        each = _step(run, work, layout, device, parameters) * scale * factor
-        found.append(
-            Prediction(
-                quantity=Quantity.STEP_TIME,
-                true=true * scale,
-                predicted=efficiency.spread("step", parameters).around(each),
-            )
-        )
+        each = _step(run, work, layout, device, parameters)
+        band = efficiency.training_band(Kind.STEP, device, parameters, benchmark=run.benchmark)
+        found.append(Prediction(quantity=Quantity.STEP_TIME, true=true * scale, predicted=band.scaled(each * scale)))
     return tuple(found)
 
 
@@ -164,7 +159,7 @@ def predict_inference(
         return Reason(
             "sizing", ReasonCode.NO_FIT, f"weights of {weights / memory.GIB:,.1f} GiB leave no room for a sequence"
         )
-    return _served(run, engine, held, device.generation, parameters)
+    return _served(run, engine, held, device, parameters)
 
 
 def _largest(pool: float, per_token: float, engine: Engine, most: float) -> float:
@@ -173,7 +168,7 @@ def _largest(pool: float, per_token: float, engine: Engine, most: float) -> floa
 
 
 def _served(
-    run: InferenceRun, engine: Engine, held: float, generation: str, parameters: Parameters
+    run: InferenceRun, engine: Engine, held: float, device: Accelerator, parameters: Parameters
 ) -> tuple[Prediction, ...]:
     at_once = run.mode in ("static", "single")
     first = engine.prefill_of(held) if at_once else engine.closed_ttft_s(held)
@@ -185,20 +180,17 @@ def _served(
     whole = engine.static_s(held) if at_once else engine.e2e_s(first, held)
     many = held > 1.0
 
-    def factor(kind: str) -> float:
-        return efficiency.calibrated(kind, generation, parameters)
-
     said = (
-        (Quantity.TTFT_LOAD if many else Quantity.TTFT_ONE, run.ttft_s, first * factor("ttft"), "ttft"),
-        (Quantity.TPOT, run.tpot_s, each * factor("tpot"), "tpot"),
-        (Quantity.THROUGHPUT, run.output_tokens_per_s, rate / factor("throughput"), "throughput"),
-        (Quantity.LATENCY, run.latency_s, whole * factor("tpot"), "tpot"),
+        (Quantity.TTFT_LOAD if many else Quantity.TTFT_ONE, run.ttft_s, first, Kind.TTFT),
+        (Quantity.TPOT, run.tpot_s, each, Kind.TPOT),
+        (Quantity.THROUGHPUT, run.output_tokens_per_s, rate, Kind.THROUGHPUT),
+        (Quantity.LATENCY, run.latency_s, whole, Kind.TPOT),
     )
     return tuple(
         Prediction(
             quantity=quantity,
             true=true,
-            predicted=efficiency.serving_spread(kind, generation, parameters).around(value),
+            predicted=efficiency.serving_band(kind, device, parameters).scaled(value),
         )
         for quantity, true, value, kind in said
         if true is not None and true > 0

@@ -9,11 +9,10 @@ from typing import Final
 
 from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.reason import Reason, ReasonCode
-from orchestrator.domain.sizing import Assumption
+from orchestrator.domain.sizing import Assumption, Band
 from orchestrator.domain.workload import BatchInference, Inference, LatencyTarget
-from orchestrator.sizing import arithmetic, efficiency, flops, memory
+from orchestrator.sizing import arithmetic, efficiency, fallbacks, flops, memory
 from orchestrator.sizing.arithmetic import Arithmetic
-from orchestrator.sizing.efficiency import Spread
 from orchestrator.sizing.engine import engine_of, kv_pool_bytes
 from orchestrator.sizing.memory import GIB
 from orchestrator.sizing.parameters import Parameters
@@ -74,6 +73,7 @@ class Task:
             p.assumption("energy.decode_share"),
             p.assumption("energy.host_w"),
             *mixture,
+            *fallbacks.beyond_context(self.job),
             *(guess for guess in self.guessed if guess.name != "vocabulary"),  # no term of inference uses it
         )
 
@@ -86,14 +86,21 @@ def task_of(job: Inference | BatchInference, precision: Precision, parameters: P
 
 @dataclass(frozen=True, slots=True)
 class Spreads:
-    """How far off the times on one device may be, and the user's own factors on them."""
+    """True over predicted on one device; the middle is 1 but for the user's calibration."""
 
-    ttft: Spread
-    tpot: Spread
-    throughput: Spread
-    ttft_factor: float
-    tpot_factor: float
-    rate_factor: float
+    ttft: Band
+    tpot: Band
+    throughput: Band
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A task's weights on one kind of device."""
+
+    device: Accelerator
+    arithmetic: Arithmetic
+    weights: float  # bytes
+    spreads: Spreads
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +118,7 @@ class Replica:
 
     def rate(self, batch: float) -> float:
         """Requests per second with `batch` of them in flight."""
-        return self.engine.requests_per_s(batch) * self.spreads.rate_factor
-
-    def ttft_s(self, batch: float, load: float) -> float:
-        """Mean seconds to the first token."""
-        return self.engine.ttft_s(batch, load) * self.spreads.ttft_factor
-
-    def ttft_p95_s(self, batch: float, load: float) -> float:
-        """Seconds to the first token that 95 of 100 requests keep."""
-        return self.engine.ttft_p95_s(batch, load) * self.spreads.ttft_factor
-
-    def tpot_s(self, batch: float) -> float:
-        """Seconds from one token to the next."""
-        return self.engine.tpot_s(batch) * self.spreads.tpot_factor
+        return self.engine.requests_per_s(batch) * self.spreads.throughput.p50
 
     def notes(self) -> tuple[Assumption, ...]:
         """How the devices share the model."""
@@ -153,10 +148,11 @@ def replicas_on(task: Task, device: Accelerator) -> tuple[Replica, ...] | Reason
         devices *= 2
     if devices > MOST_DEVICES:
         return Reason("sizing", ReasonCode.NO_FIT, _no_fit(device, weights, least, task.parameters))
-    found = [_replica(task, device, chosen, weights, devices)]
+    held = _Held(device, chosen, weights, spreads_of(device, task.parameters))
+    found = [_replica(task, held, devices)]
     while devices < MOST_TENSOR and not single(device):
         devices *= 2
-        found.append(_replica(task, device, chosen, weights, devices))
+        found.append(_replica(task, held, devices))
     return tuple(found)
 
 
@@ -170,8 +166,8 @@ def tensor_devices(device: Accelerator, devices: int) -> int:
     return min(devices, RACK_TENSOR if device.name.startswith("GB") else MOST_TENSOR)
 
 
-def _replica(task: Task, device: Accelerator, chosen: Arithmetic, weights: float, devices: int) -> Replica:
-    job, p = task.job, task.parameters
+def _replica(task: Task, held: _Held, devices: int) -> Replica:
+    job, p, device, chosen = task.job, task.parameters, held.device, held.arithmetic
     tensor = tensor_devices(device, devices)
     engine = engine_of(
         job.model,
@@ -182,7 +178,7 @@ def _replica(task: Task, device: Accelerator, chosen: Arithmetic, weights: float
         peak_tflops=chosen.peak_tflops,
         peak16_tflops=device.peak(Precision.BF16) or device.peak(Precision.FP16) or chosen.peak_tflops,
         used=chosen.precision,
-        weight_bytes=weights,
+        weight_bytes=held.weights,
         kv_bytes_per_token=task.kv_per_token,
         stack=job.stack,
         prompt_tokens=float(job.prompt_tokens),
@@ -190,30 +186,23 @@ def _replica(task: Task, device: Accelerator, chosen: Arithmetic, weights: float
         parameters=p,
     )
     # Answers under way are half finished on the average: what is kept for one is the prompt and half of the answer.
-    held = kv_pool_bytes(device, devices, weights, p) / (task.kv_per_token * (task.context - job.output_tokens / 2.0))
+    each = task.kv_per_token * (task.context - job.output_tokens / 2.0)
+    room = kv_pool_bytes(device, devices, held.weights, p) / each
     return Replica(
         device=device,
         arithmetic=chosen,
         devices=devices,
         tensor=tensor,
-        most_sequences=max(1, floor(min(held, p[f"serving.sequences.{job.stack}"]))),
-        weights=weights,
+        most_sequences=max(1, floor(min(room, p[f"serving.sequences.{job.stack}"]))),
+        weights=held.weights,
         engine=engine,
-        spreads=spreads_of(device, p),
+        spreads=held.spreads,
     )
 
 
 def spreads_of(device: Accelerator, parameters: Parameters) -> Spreads:
-    """The bands and factors of `device`."""
-    generation = device.generation
-    return Spreads(
-        ttft=efficiency.serving_spread("ttft", generation, parameters),
-        tpot=efficiency.serving_spread("tpot", generation, parameters),
-        throughput=efficiency.serving_spread("throughput", generation, parameters),
-        ttft_factor=efficiency.calibrated("ttft", generation, parameters),
-        tpot_factor=efficiency.calibrated("tpot", generation, parameters),
-        rate_factor=1.0 / efficiency.calibrated("throughput", generation, parameters),
-    )
+    """The bands of `device`."""
+    return Spreads(*(efficiency.serving_band(kind, device, parameters) for kind in efficiency.SERVING))
 
 
 def batch_within(replica: Replica, limits: LatencyTarget, load: float, network_share: float) -> int | Reason:
@@ -257,8 +246,8 @@ def _misses(replica: Replica, limits: LatencyTarget, load: float, batch: int, *,
     """Which limit `batch` misses, as a sentence, or None; `left` is the share of the limits that the engine may use."""
     if limits.first_token_s is None and limits.per_token_s is None and limits.total_s is None:
         return None
-    first = replica.ttft_p95_s(batch, load) * replica.spreads.ttft.p90
-    each = replica.tpot_s(batch) * replica.spreads.tpot.p90
+    first = replica.engine.ttft_p95_s(batch, load) * replica.spreads.ttft.p90
+    each = replica.engine.tpot_s(batch) * replica.spreads.tpot.p90
     whole = first + each * replica.engine.output_tokens
     for name, value, limit, share in (
         ("the first token", first, limits.first_token_s, left),

@@ -10,7 +10,7 @@ from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.reason import Reason
 from orchestrator.domain.sizing import Assumption, Effort, FiniteWork, MemoryTerm, Quantisation, Service, Sizing
 from orchestrator.domain.workload import BatchInference, Inference
-from orchestrator.sizing import efficiency, energy, memory
+from orchestrator.sizing import efficiency, energy, fallbacks, memory
 from orchestrator.sizing.memory import GIB
 from orchestrator.sizing.parameters import Parameters
 from orchestrator.sizing.replica import Replica, Task, batch_within, enough, needed, replicas_on, task_of
@@ -106,20 +106,19 @@ def _never(task: Task) -> Reason:
 def _service(task: Task, replica: Replica, count: int, batch: int) -> Sizing:
     rate = task.load * replica.rate(batch)
     mean_rate = task.job.requests_per_s if isinstance(task.job, Inference) else 0.0
-    first = replica.ttft_s(batch, task.load)
-    each = replica.tpot_s(batch)
-    spreads = replica.spreads
+    engine, spreads = replica.engine, replica.spreads
+    first, each = engine.ttft_s(batch, task.load), engine.tpot_s(batch)
+    share = energy.decode_share(table=task.parameters)
     service = Service(
         replicas=count,
         requests_per_s_per_replica=rate,
-        ttft_s=spreads.ttft.around(first),
-        ttft_p95_s=spreads.ttft.around(replica.ttft_p95_s(batch, task.load)),
-        tpot_s=spreads.tpot.around(each),
-        e2e_s=spreads.tpot.around(first + (replica.engine.output_tokens - 1.0) * each),
-        watts_per_replica=replica.devices
-        * energy.device_it_watts(replica.device, energy.decode_share(table=task.parameters), task.parameters),
+        ttft_s=spreads.ttft.scaled(first),
+        ttft_p95_s=spreads.ttft.scaled(engine.ttft_p95_s(batch, task.load)),
+        tpot_s=spreads.tpot.scaled(each),
+        e2e_s=spreads.tpot.scaled(engine.e2e_s(first, batch)),
+        watts_per_replica=replica.devices * energy.device_it_watts(replica.device, share, task.parameters),
         mean_replicas=min(float(count), max(1.0, mean_rate / rate)),
-        most_tokens_per_s=replica.rate(replica.most_sequences) * replica.engine.output_tokens,
+        most_tokens_per_s=replica.rate(replica.most_sequences) * engine.output_tokens,
         stack=str(task.job.stack),
     )
     return _sizing(task, replica, service, batch=batch, rate=rate, whole=task.flops_per_request)
@@ -136,7 +135,9 @@ def _offline(task: Task, device: Accelerator) -> Sized:
     replica = max(replicas, key=lambda each: each.rate(each.most_sequences) / each.devices)
     batch = replica.most_sequences
     rate = replica.rate(batch)
-    hours = replica.spreads.throughput.around_time(job.requests / rate * replica.devices / 3600.0)
+    # `rate` is the calibrated middle already: the band is taken of what the model alone says.
+    alone = replica.engine.requests_per_s(batch)
+    hours = efficiency.inverse(replica.spreads.throughput).scaled(job.requests / alone * replica.devices / 3600.0)
     share = energy.decode_share(table=task.parameters)
     kwh = hours.scaled(energy.device_it_watts(device, share, task.parameters) / 1e3)
     work = FiniteWork(gpu_hours=hours, energy_kwh=kwh, gpus=replica.devices)
@@ -167,6 +168,7 @@ def _sizing(task: Task, replica: Replica, effort: Effort, *, batch: int, rate: f
             *replica.arithmetic.assumptions,
             Assumption("batch", float(batch), origin),
             *replica.notes(),
+            *fallbacks.widened_cache(task.job, device),
             *efficiency.serving_assumptions(replica.arithmetic.precision, device, task.parameters),
             *energy.gaps(device.tdp_w),
             *task.assumptions,

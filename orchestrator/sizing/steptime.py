@@ -45,7 +45,7 @@ class Machine:
     node_devices: Number
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Layouts:
     """One or many layouts, as numbers or rows (1, K); truth values are 0 or 1."""
 
@@ -107,7 +107,8 @@ def parts(
     - tensor-parallel: four all-reduces of s·b·h per layer (six with full recompute), (t-1)/t of the bytes in and out.
     - experts: dispatch and combine, forward and backward: 4·k·h bytes·2 per layer to (e-1)/e other devices.
       Of this and the all-reduces modern software hides a part behind the computation.
-    - bubble: (p-1)/(m·v) of all that (Narayanan et al. 2021, arXiv:2104.04473).
+    - bubble: (p-1)/(m·v) of all that (Narayanan et al. 2021, arXiv:2104.04473), the activations handed from stage to
+      stage, and the wait for the fullest stage.
     - data: gradients and weights over the fabric, as far as they do not hide behind the computation.
     """
     p = parameters
@@ -127,7 +128,9 @@ def parts(
     tensor = exposed * slice_bytes / machine.link_bytes_per_s
     experts = exposed * _experts(work, machine, layout, parameters)
     body = matrix + attention + elementwise + launch + tensor + experts
-    bubble = body * (layout.pipeline - 1.0) / (layout.micro_batches * layout.interleave)
+    handed = _handed(work, machine, layout) * exposed
+    idle = (layout.pipeline - 1.0) / (layout.micro_batches * layout.interleave)
+    bubble = (body * (1.0 + idle) + handed) * _uneven(work, layout, p["step.imbalance"]) - body
     data = _data(work, machine, layout, parameters, body=body)
     values = (matrix, attention, elementwise, launch, tensor, experts, bubble, data)
     return dict(zip(PARTS, values, strict=True))
@@ -143,6 +146,23 @@ def _experts(work: TrainingWork, machine: Machine, layout: Layouts, parameters: 
     bare_fabric = machine.fabric_bytes_per_s / parameters["step.fabric_share"]
     rate = np.where(inside, bare_link, bare_fabric) * parameters["step.alltoall_share"]
     return 4.0 * sent * work.hidden * WIDTH * work.layers / rate
+
+
+def _handed(work: TrainingWork, machine: Machine, layout: Layouts) -> Number:
+    """Activations and their gradients from each chunk of layers to the next, over the fabric beyond a node."""
+    cuts = layout.pipeline * layout.interleave * (layout.pipeline > 1.0)
+    inside = layout.tensor * layout.pipeline <= machine.node_devices
+    rate = np.where(inside, machine.link_bytes_per_s, machine.fabric_bytes_per_s)
+    return 2.0 * WIDTH * work.hidden * cuts / rate
+
+
+def _uneven(work: TrainingWork, layout: Layouts, share: float) -> Number:
+    """How much longer the fullest stage takes than the mean: whole layers, and the output layer on the last stage, as
+    far as (`share`) layers are not moved to make up for it.
+    """
+    whole = np.ceil(work.layers / layout.pipeline) * layout.pipeline / work.layers
+    head = work.head_share * (layout.pipeline - 1.0)
+    return np.where(np.asarray(layout.pipeline) > 1.0, np.maximum(whole, 1.0 + share * head), 1.0)
 
 
 def _data(work: TrainingWork, machine: Machine, layout: Layouts, parameters: Parameters, *, body: Number) -> Number:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.parallelism import Parallelism
 from orchestrator.domain.reason import Reason, ReasonCode
-from orchestrator.domain.sizing import Assumption, FiniteWork, MemoryTerm, Sizing, Step
+from orchestrator.domain.sizing import Assumption, Band, FiniteWork, MemoryTerm, Sizing, Step
 from orchestrator.domain.workload import FineTune, Method, Training
-from orchestrator.sizing import arithmetic, efficiency, energy, flops, goodput, memory
+from orchestrator.sizing import arithmetic, efficiency, energy, fallbacks, flops, goodput, memory
 from orchestrator.sizing.arithmetic import Arithmetic
-from orchestrator.sizing.efficiency import Spread
+from orchestrator.sizing.calibration import Kind
 from orchestrator.sizing.fit import MOST_DEVICES, TENSOR_PARALLEL, Fit, Fits
-from orchestrator.sizing.layouts import step_tokens, stepper
+from orchestrator.sizing.layouts import Searched, fastest, step_tokens, stepper, usual_batch
 from orchestrator.sizing.memory import GIB
 from orchestrator.sizing.parameters import Parameters
 from orchestrator.sizing.steptime import Cluster
@@ -27,7 +28,6 @@ from orchestrator.sizing.work import TrainingWork, work_of
 Sized: TypeAlias = Sizing | Reason
 
 WIDE: Final = (Precision.FP32, Precision.TF32)
-STEPPED: Final = frozenset({"ampere", "hopper", "blackwell", "gaudi"})  # step times were published
 
 _ADAM = Assumption(
     "state_bytes",
@@ -73,29 +73,70 @@ class Task:
         return self.fits[used]
 
 
-def training_sizer(
-    job: Training | FineTune, parameters: Parameters, *, gpus: int | None = None, cluster: Cluster | None = None
-) -> Callable[[Accelerator], Sized]:
-    """A function that sizes `job` on any device: on `gpus` of them, or on the fewest that hold it."""
+def size_training(
+    job: Training | FineTune,
+    accelerators: Sequence[Accelerator],
+    parameters: Parameters,
+    *,
+    gpus: int | None = None,
+    cluster: Cluster | None = None,
+    layouts: bool = False,
+) -> dict[str, Sized]:
+    """Size `job` on every device: on `gpus` of them, or on the fewest that hold it.
+
+    With `layouts` the fastest parallelism is searched for as well and shown as the step; the hours stay those of the
+    planning model, which knows what jobs get in practice and not only what the best layout could.
+    """
     task = task_of(job, parameters, gpus=gpus, cluster=cluster or Cluster())
+    found = {device.name: _sized(task, device) for device in accelerators}
+    if layouts and job.parallelism is None:
+        return _with_layouts(task, accelerators, found)
+    return found
 
-    def sized(device: Accelerator) -> Sized:
-        chosen = task.choose(device, task.asked)
-        if chosen is None:
-            return Reason("sizing", ReasonCode.NO_PRECISION, arithmetic.lacks(device, task.asked))
-        room = memory.capacity_bytes(device) - memory.overhead_bytes(device)
-        fits = task.fit_of(chosen.precision)
-        if job.parallelism is not None:
-            return _laid_out(task, device, chosen, job.parallelism, room)
-        fit = fits.least(room)
-        if fit is None:
-            return Reason("sizing", ReasonCode.NO_FIT, _no_fit(device, fits, room))
-        if gpus is not None and gpus < fit.devices:
-            detail = f"{fit.devices:,} x {device.name} hold it at the least, and {gpus:,} are asked for"
-            return Reason("sizing", ReasonCode.NO_FIT, detail)
-        return _planned(task, device, chosen, fit)
 
-    return sized
+def _sized(task: Task, device: Accelerator) -> Sized:
+    chosen = task.choose(device, task.asked)
+    if chosen is None:
+        return Reason("sizing", ReasonCode.NO_PRECISION, arithmetic.lacks(device, task.asked))
+    room = memory.capacity_bytes(device) - memory.overhead_bytes(device)
+    if task.job.parallelism is not None:
+        return _laid_out(task, device, chosen, task.job.parallelism, room)
+    fits = task.fit_of(chosen.precision)
+    fit = fits.least(room)
+    if fit is None:
+        return Reason("sizing", ReasonCode.NO_FIT, _no_fit(device, fits, room))
+    if task.gpus is not None and task.gpus < fit.devices:
+        detail = f"{fit.devices:,} x {device.name} hold it at the least, and {task.gpus:,} are asked for"
+        return Reason("sizing", ReasonCode.NO_FIT, detail)
+    return _planned(task, device, chosen, fit)
+
+
+def _with_layouts(task: Task, accelerators: Sequence[Accelerator], found: dict[str, Sized]) -> dict[str, Sized]:
+    """The fastest layout of every device that fits, all devices of one count and format priced together."""
+    groups: defaultdict[tuple[int, Precision], list[Searched]] = defaultdict(list)
+    for device in accelerators:
+        sizing, chosen = found[device.name], task.choose(device, task.asked)
+        if isinstance(sizing, Sizing) and isinstance(sizing.effort, FiniteWork) and chosen is not None:
+            room = memory.capacity_bytes(device) - memory.overhead_bytes(device)
+            searched = Searched(device, chosen, reference_tflops(device, chosen), room)
+            groups[sizing.effort.gpus, chosen.precision].append(searched)
+    steps: dict[str, Step] = {}
+    for (gpus, used), devices in groups.items():
+        steps |= fastest(
+            stepper(task.work, task.cluster, task.parameters),
+            task.fit_of(used).memory,
+            devices,
+            gpus=gpus,
+            global_batch_tokens=task.work.global_batch_tokens or usual_batch(task.work, gpus, task.parameters),
+            recompute=task.job.recompute,
+        )
+    return {name: _with_step(sizing, steps.get(name)) for name, sizing in found.items()}
+
+
+def _with_step(sizing: Sized, step: Step | None) -> Sized:
+    if step is None or isinstance(sizing, Reason) or not isinstance(sizing.effort, FiniteWork):
+        return sizing
+    return replace(sizing, effort=replace(sizing.effort, step=step))
 
 
 def task_of(job: Training | FineTune, parameters: Parameters, *, gpus: int | None, cluster: Cluster) -> Task:
@@ -128,7 +169,13 @@ def task_of(job: Training | FineTune, parameters: Parameters, *, gpus: int | Non
         parameters=parameters,
         cluster=cluster,
         gpus=gpus,
-        assumptions=(*notes, memory.RECOMPUTE, memory.RESERVE, *energy.assumptions(parameters)),
+        assumptions=(
+            *notes,
+            memory.RECOMPUTE,
+            memory.RESERVE,
+            *energy.assumptions(parameters),
+            *fallbacks.beyond_context(job),
+        ),
     )
 
 
@@ -145,7 +192,7 @@ class _Estimate:
 
     hours: float
     mfu: Assumption
-    spread: Spread
+    band: Band  # true over predicted
     notes: tuple[Assumption, ...]
     least: int  # devices
     terms: Terms  # bytes on each of them
@@ -159,18 +206,18 @@ def _planned(task: Task, device: Accelerator, chosen: Arithmetic, fit: Fit) -> S
     notes: tuple[Assumption, ...] = ()
     if job.mfu is not None:
         hours = device_hours(task.flops, chosen.peak_tflops, job.mfu)
-        mfu, spread = Assumption("mfu", job.mfu, "stated in the job file"), efficiency.spread("run", p)
+        mfu, band = Assumption("mfu", job.mfu, "stated in the job file"), efficiency.spread("run", p)
     else:
         around = Circumstances(gpus=float(n), recompute=job.recompute)
         each = PlanningModel(task.work, p).seconds_per_token(
             device.generation, reference_tflops(device, chosen), device.memory_bandwidth_gb_s, around
         )
         hours = each * task.flops / task.work.matrix_flops / 3600.0
-        hours *= efficiency.calibrated("training", device.generation, p)
-        mfu, spread = _mfu(task, chosen, hours, _origin(device)), _spread(device, p)
+        band = efficiency.training_band(Kind.TRAINING, device, p)
+        mfu = _mfu(task, chosen, hours * band.p50, _origin(device))
         notes = _planning_notes(task, device)
     terms = task.fit_of(chosen.precision).terms(fit)
-    estimate = _Estimate(hours=hours, mfu=mfu, spread=spread, notes=notes, least=fit.devices, terms=terms)
+    estimate = _Estimate(hours=hours, mfu=mfu, band=band, notes=notes, least=fit.devices, terms=terms)
     return _sizing(task, device, chosen, estimate)
 
 
@@ -191,12 +238,12 @@ def _laid_out(task: Task, device: Accelerator, chosen: Arithmetic, layout: Paral
     done = step_tokens(layout, task.work.sequence_length)
     share = task.flops / task.work.matrix_flops / task.job.tokens  # adapters train less
     hours = step.seconds * n / done * task.job.tokens * share / 3600.0 / p["step.run"]
-    hours *= efficiency.calibrated("training", device.generation, p)
+    band = efficiency.training_band(Kind.STEP, device, p)
     estimate = _Estimate(
         hours=hours,
-        mfu=_mfu(task, chosen, hours, "from the bottom up, by the parallelism stated in the job file"),
-        spread=efficiency.spread("step", p) if device.generation in STEPPED else _spread(device, p),
-        notes=(p.assumption("step.run"),),
+        mfu=_mfu(task, chosen, hours * band.p50, "from the bottom up, by the parallelism stated in the job file"),
+        band=band,
+        notes=(p.assumption("step.run"), *efficiency.calibrations((Kind.STEP,), device, p)),
         least=n,
         terms=terms,
         step=step,
@@ -218,19 +265,13 @@ def _origin(device: Accelerator) -> str:
     return f"planning model of published runs on {kind} by size, count, batch and memory bandwidth; downtime included"
 
 
-def _spread(device: Accelerator, parameters: Parameters) -> Spread:
-    kind = family(device.generation)
-    return efficiency.spread({"cpu": "cpu", "other": "unpublished"}.get(kind, "run"), parameters)
-
-
 def _planning_notes(task: Task, device: Accelerator) -> tuple[Assumption, ...]:
     kind = family(device.generation)
     names = ["planning.utilisation." + kind]
     if kind != "cpu":
         names += ["planning.software_year", "planning.run"]
     found = [task.parameters.assumption(name) for name in names]
-    found += efficiency.calibration_notes(("training",), device.generation, task.parameters)
-    return tuple(found)
+    return (*found, *efficiency.calibrations((Kind.TRAINING,), device, task.parameters))
 
 
 def _sizing(task: Task, device: Accelerator, chosen: Arithmetic, estimate: _Estimate) -> Sizing:
@@ -238,7 +279,7 @@ def _sizing(task: Task, device: Accelerator, chosen: Arithmetic, estimate: _Esti
     least, terms = estimate.least, estimate.terms
     held = (*zip(Terms._fields, terms, strict=True), ("overhead", overhead))
     gpus = task.gpus or least
-    band = estimate.spread.around(estimate.hours)
+    band = estimate.band.scaled(estimate.hours)
     effort = FiniteWork(
         gpu_hours=band,
         energy_kwh=band.scaled(energy.device_it_watts(device, table=task.parameters) / 1e3),

@@ -30,6 +30,7 @@ class TrainingWork:
     sequence_length: float
     precision: Precision
     global_batch_tokens: float | None = None
+    head_share: float = 0.0  # of the matrix products, in the output layer
     experts_per_token: float = 0.0
     narrow_experts: bool = False
 
@@ -76,6 +77,7 @@ def work_of(
         sequence_length=sequence_length,
         precision=precision,
         global_batch_tokens=global_batch_tokens,
+        head_share=shape.vocabulary * shape.hidden / model.active_parameters if model.vocabulary else 0.0,
         experts_per_token=chosen,
         narrow_experts=narrow,
     )

@@ -69,7 +69,7 @@ def plan_to_buy(app: App, gateway: RayGateway, workload: Workload) -> Plan:
         base=app.market(),
         accelerators=app.accelerators(),
         network=app.network(),
-        gaps=(),
+        calibration=app.parameters().calibration(),
         clock=app.clock,
         deadline_s=settings.deadline_s,
     )
