@@ -22,7 +22,7 @@ from orchestrator.interfaces.views.said_view import Said
 from orchestrator.measure import rows
 from orchestrator.measure.session import Measured
 from orchestrator.measure.session import measure as measure_here
-from orchestrator.sizing.calibration import calibrate
+from orchestrator.sizing.learning import calibrate
 from orchestrator.sizing.parameters import Parameters, bundled
 from orchestrator.spec import quantity
 from orchestrator.spec.history.layout import Layout
@@ -73,13 +73,18 @@ def run(
             folder = output or (None if dry_run else app.settings.home / "measured" / name)
             found.append(_measured(app, parameters, budget, folder))
         judged = [row for file in found for row in file.judged]
-        made = calibrate(
-            judged,
-            parameters,
-            name=name,
-            made_on=app.clock.now().date().isoformat(),
-            sources=[file.file for file in found],
-        )
+        try:
+            made = calibrate(
+                judged,
+                parameters,
+                name=name,
+                made_on=app.clock.now().date().isoformat(),
+                sources=[file.file for file in found],
+            )
+        except (
+            UserError
+        ) as error:  # after minutes of measuring, why there is so little is worth more than that there is
+            raise UserError("\n  ".join((str(error), *(note for file in found for note in file.notes)))) from error
         if not dry_run:
             calibrations.store(made, kept)
         used = app.settings.calibration or DEFAULT_CALIBRATION
