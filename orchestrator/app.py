@@ -36,7 +36,7 @@ from orchestrator.sizing import parameters
 from orchestrator.sizing.parameters import Parameters
 
 if TYPE_CHECKING:
-    from orchestrator.sizing.calibration import Calibration
+    from orchestrator.sizing.learning import Calibration
 
 DEFAULT_CALIBRATION = "default"
 NO_CALIBRATION = "none"

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from orchestrator.domain.errors import ConfigError
-from orchestrator.sizing.calibration import Calibration, Factor, Kind, apply
+from orchestrator.sizing.calibration import Kind
+from orchestrator.sizing.learning import Calibration, Factor, apply
 
 __all__ = ["apply", "load", "names", "place", "remove", "store"]
 

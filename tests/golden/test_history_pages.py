@@ -13,7 +13,7 @@ from orchestrator.interfaces.views.accuracy_view import AccuracyReport, FileVerd
 from orchestrator.interfaces.views.calibration_view import CalibrationReport, CalibrationsReport
 from orchestrator.interfaces.views.page import Report
 from orchestrator.sizing.accuracy import Judged, Quantity, Skipped
-from orchestrator.sizing.calibration import Calibration, calibrate
+from orchestrator.sizing.learning import Calibration, calibrate
 from orchestrator.sizing.parameters import Parameters
 
 Golden = Callable[[str, str], None]

@@ -20,7 +20,7 @@ from orchestrator.interfaces.views.accuracy_view import AccuracyReport
 from orchestrator.interfaces.views.machine import document
 from orchestrator.interfaces.views.plain import render
 from orchestrator.sizing.accuracy import Judged, Quantity, scores
-from orchestrator.sizing.calibration import calibrate
+from orchestrator.sizing.learning import calibrate
 from orchestrator.sizing.parameters import bundled
 from orchestrator.spec.history.layout import READ, Layout
 from orchestrator.spec.history.reader import read

@@ -22,7 +22,7 @@ from orchestrator.interfaces.views.page import (
     line,
     right,
 )
-from orchestrator.sizing.calibration import LEAST_ROWS, Calibration, Factor
+from orchestrator.sizing.learning import LEAST_ROWS, Calibration, Factor
 from orchestrator.spec.documents import to_jsonable
 
 LEGEND = (

@@ -10,16 +10,8 @@ import pytest
 from orchestrator.domain.errors import UserError
 from orchestrator.domain.sizing import Band
 from orchestrator.sizing.accuracy import Judged, Quantity
-from orchestrator.sizing.calibration import (
-    Calibration,
-    Factor,
-    Kind,
-    apply,
-    assumption,
-    calibrate,
-    calibrated,
-    factor_on_time,
-)
+from orchestrator.sizing.calibration import Kind, assumption, calibrated, factor_on_time
+from orchestrator.sizing.learning import Calibration, Factor, apply, calibrate
 from orchestrator.sizing.parameters import Parameter, bundled
 from orchestrator.testing.builders import accelerator
 
