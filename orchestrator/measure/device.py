@@ -15,9 +15,9 @@ from orchestrator.measure.bench import Bench, Job, OutOfMemory, Seen
 from orchestrator.measure.cases import CPU, Rates
 from orchestrator.measure.repeats import Repeats, Watch
 
-PRODUCT_GPU: Final = (8192, 16)  # rows of the square matrices, products of one step
+PRODUCT_GPU: Final = (8192, 4)  # rows of the square matrices, products of one step
 PRODUCT_CPU: Final = (2048, 1)
-COPY_GPU: Final = (2**30, 16)  # bytes, copies of one step
+COPY_GPU: Final = (2**30, 8)  # bytes, copies of one step
 COPY_CPU: Final = (2**28, 1)  # larger than caches
 MOST_REPEATS: Final = 12
 SIXTEEN_BITS: Final = (Precision.BF16, Precision.FP16)

@@ -23,6 +23,7 @@ from orchestrator.sizing.observed import InferenceRun, TrainingRun
 
 Progress: TypeAlias = Callable[[str], None]
 
+MOST_BUDGET_S: Final = 7 * 86400.0
 MOST_REPEATS: Final = 12
 CASE_SHARE: Final = 1 / 2  # of the budget: a case that is expected to take more is not begun
 STEPS_SHARE: Final = 1 / 40  # of the budget: for how long steps are repeated beyond the least number
@@ -50,10 +51,11 @@ def measure(devices: Sequence[Accelerator], *, budget_s: float, clock: Clock, pr
     `devices` are the accelerators that a name may stand for; `progress` is told what is being measured. The budget is
     passed by one step at the most. A row whose repeats differ too much is refused, with a note.
 
-    Raises: UserError for a budget that is not above 0; ConfigError where PyTorch is not installed, naming the extra.
+    Raises: UserError for a budget that is not above 0 or longer than a week; ConfigError where PyTorch is not installed,
+        naming the extra.
     """
-    if not budget_s > 0:
-        raise UserError(f"measuring takes a time above 0 seconds, not {budget_s:g}")
+    if not 0 < budget_s <= MOST_BUDGET_S:
+        raise UserError(f"measuring takes a time above 0 and up to {MOST_BUDGET_S:,.0f} seconds, not {budget_s:g}")
     if find_spec("torch") is None:
         raise ConfigError("measuring needs PyTorch: pip install 'isoflop[measure]'")
     bench: Bench = import_module(

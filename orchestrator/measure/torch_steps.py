@@ -31,7 +31,7 @@ NO_ROOM = ("out of memory", "can't allocate memory", "not enough memory")
 def find() -> TorchBench:
     """The bench on the best device here: an NVIDIA or AMD GPU, else an Apple GPU, else the CPU."""
     if torch.cuda.is_available():
-        return TorchBench("cuda")
+        return TorchBench("cuda:0")
     return TorchBench("mps" if torch.backends.mps.is_available() else "cpu")
 
 
@@ -40,6 +40,8 @@ class TorchBench:
 
     def __init__(self, device: str) -> None:
         self._device = torch.device(device)
+        if self._device.type == "cuda":
+            torch.cuda.init()  # else the first question about memory is answered by an error
 
     def seen(self) -> Seen:
         """What is here."""

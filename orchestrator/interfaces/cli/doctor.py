@@ -24,6 +24,7 @@ EXTRAS = {
     "run": ("ray", "starlette", "uvicorn"),
     "charts": ("matplotlib",),
     "gpu": ("pynvml",),
+    "measure": ("torch",),
     "aws": ("boto3",),
     "azure": ("azure.mgmt.compute", "azure.identity"),
     "gcp": ("google.cloud.compute", "google.cloud.billing"),
