@@ -25,6 +25,7 @@ class Seen:
     free_gib: float  # that a job may take now
     precisions: tuple[Precision, ...]  # that it multiplies in, the one for rows first
     threads: int = 0  # of the CPU; 0 for other devices
+    load: float = 0.0  # of the CPU before anything is measured: processes that want to run, per thread
 
 
 class Job(Protocol):

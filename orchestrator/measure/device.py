@@ -20,6 +20,7 @@ PRODUCT_CPU: Final = (2048, 1)
 COPY_GPU: Final = (2**30, 8)  # bytes, copies of one step
 COPY_CPU: Final = (2**28, 1)  # larger than caches
 MOST_REPEATS: Final = 12
+MOST_LOAD: Final = 0.25  # of other work per thread; beside more, PyTorch's threads wait for each other
 SIXTEEN_BITS: Final = (Precision.BF16, Precision.FP16)
 
 
@@ -130,6 +131,11 @@ def _described(seen: Seen, accelerator: Accelerator, known: bool) -> list[str]:
         lines = [f"{about}: not in the accelerator table; its peaks are what was measured, so shares of them are high"]
     if seen.backend != CPU and seen.free_gib < 0.9 * seen.memory_gib:
         lines.append(f"only {seen.free_gib:,.1f} GiB were free: something else uses the device, and may slow it down")
+    if seen.load > MOST_LOAD:
+        lines.append(
+            f"the machine was busy before this ({seen.load:.1f} processes for each thread): every figure is too low,"
+            " measure again when it is idle"
+        )
     return lines
 
 

@@ -20,6 +20,11 @@ def cpu_name(proc: Path = PROC) -> str:
     return platform.processor() or platform.machine() or "cpu"
 
 
+def load() -> float:
+    """Processes that wanted to run during the last minute, on the average."""
+    return os.getloadavg()[0]
+
+
 def memory_bytes(proc: Path = PROC, cgroup: Path = CGROUP) -> tuple[int, int]:
     """(all memory, what can be taken now); what nobody tells is taken from the C library, and free is then half."""
     facts = {key: int(value.split()[0]) * 1024 for key, value in _fields(proc / "meminfo") if value.split()}

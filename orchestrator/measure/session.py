@@ -51,8 +51,8 @@ def measure(devices: Sequence[Accelerator], *, budget_s: float, clock: Clock, pr
     `devices` are the accelerators that a name may stand for; `progress` is told what is being measured. The budget is
     passed by one step at the most. A row whose repeats differ too much is refused, with a note.
 
-    Raises: UserError for a budget that is not above 0 or longer than a week; ConfigError where PyTorch is not installed,
-        naming the extra.
+    Raises: UserError for a budget that is not above 0 or is longer than a week; ConfigError where PyTorch is not
+        installed, naming the extra.
     """
     if not 0 < budget_s <= MOST_BUDGET_S:
         raise UserError(f"measuring takes a time above 0 and up to {MOST_BUDGET_S:,.0f} seconds, not {budget_s:g}")

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from orchestrator.domain.accelerator import Precision
 from orchestrator.measure.bench import Job, OutOfMemory, Seen, Serving
 from orchestrator.measure.decoders import Decoder
-from orchestrator.measure.host import cpu_name, memory_bytes
+from orchestrator.measure.host import cpu_name, load, memory_bytes
 
 GIB = 2**30
 DTYPES = {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
@@ -57,6 +57,7 @@ class TorchBench:
             free_gib=free / GIB,
             precisions=(Precision.FP16, Precision.FP32) if apple else (Precision.FP32,),
             threads=0 if apple else torch.get_num_threads(),
+            load=0.0 if apple else load() / torch.get_num_threads(),
         )
 
     def _seen_gpu(self) -> Seen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from itertools import repeat
 
@@ -160,6 +161,12 @@ def test_a_cpu_is_described_by_what_it_reached_and_mfu_counts_against_that() -> 
     assert seen.shares == ()
     run = next(run for run in seen.runs if isinstance(run, TrainingRun))
     assert run.peak16_tflops == seen.device.peak(Precision.FP32)
+
+
+@pytest.mark.parametrize(("load", "said"), [(0.1, False), (2.5, True)])
+def test_a_busy_machine_is_said_to_be_one(load: float, said: bool) -> None:
+    seen = measured(FakeBench(FakeClock(), described=replace(CPU, load=load)))
+    assert any("measure again when it is idle" in note for note in seen.notes) is said
 
 
 def test_a_gpu_that_no_table_knows_is_described_by_what_it_reached() -> None:
