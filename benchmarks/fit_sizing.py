@@ -163,8 +163,7 @@ def _weights(runs: Sequence[Run], group: Group, devices: dict[str, Accelerator],
     weights = []
     for run in runs:
         whole = isinstance(run, TrainingRun) and not run.benchmark
-        # A whole run says more of the next one than a benchmark, but less of a step.
-        said = (3.0 if "planning." in group.prefixes else 0.25) if whole else 1.0
+        said = 0.25 if whole and "step." in group.prefixes else 1.0  # downtime hides the step in a whole run
         each = said / sizes[_kin(run)] ** group.sharing
         weights += [each] * len(_observed(run, group, devices[run.accelerator], known))
     found = np.array(weights)

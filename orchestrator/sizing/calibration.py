@@ -11,6 +11,7 @@ from orchestrator.sizing.parameters import Parameters
 
 PREFIX = "calibration"  # of the rows `calibration.<kind>.<generation>` and `calibration.<kind>.<generation>.spread`
 ALL = "all"  # generations without a factor of their own
+CPU = "cpu"  # calibrated by itself
 
 
 class Kind(StrEnum):
@@ -49,7 +50,7 @@ def assumption(parameters: Parameters, kind: Kind, device: Accelerator) -> Assum
 
 
 def _name(parameters: Parameters, kind: Kind, device: Accelerator) -> str:
-    for generation in (device.generation, ALL):
+    for generation in (device.generation,) if device.generation == CPU else (device.generation, ALL):
         name = f"{PREFIX}.{kind}.{generation}"
         if name in parameters:
             return name

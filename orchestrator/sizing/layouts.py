@@ -152,7 +152,8 @@ def _layouts(
             if rest or pipeline > layers or data > sequences:
                 continue
             chunks = min(MOST_CHUNKS, layers // pipeline) if pipeline > 1 else 1
-            experts = [expert for expert in EXPERT if data % expert == 0] if mixture else [1]
+            # 0 experts, of a model that does not say, are shared by any number of devices.
+            experts = [e for e in EXPERT if data % e == 0 and work.experts % e == 0] if mixture else [1]
             passes = [(each, round(sequences / data / each)) for each in MICRO_BATCH]
             shardings = (0, 1) if pipeline == 1 else (0,)
             for expert, sharded, full in product(experts, shardings, kept):

@@ -20,7 +20,7 @@ from zlib import crc32
 
 from orchestrator.domain.errors import UserError
 from orchestrator.sizing.accuracy import Judged, Quantity, quantile
-from orchestrator.sizing.calibration import ALL, PREFIX, Kind
+from orchestrator.sizing.calibration import ALL, CPU, PREFIX, Kind
 from orchestrator.sizing.parameters import Parameter, Parameters
 
 LEAST_ROWS = 3  # of one kind: fewer say nothing of the next one
@@ -103,7 +103,7 @@ def calibrate(
         made_on=made_on,
         sources=tuple(sources),
         rows=sum(map(len, by_kind.values())),
-        factors=tuple(factor for kind in enough for factor in _factors(kind, by_kind[kind])),
+        factors=tuple(factor for kind in enough for factor in _apart(kind, by_kind[kind])),
         numbers=fingerprint(parameters),
         left=left,
     )
@@ -139,6 +139,14 @@ class _Generation:
         if len(middles) < 3:
             middles = [max(-most, min(most, middle)) for middle in middles]
         return quantile(middles, 0.5)
+
+
+def _apart(kind: Kind, rows: Sequence[Judged]) -> tuple[Factor, ...]:
+    """CPUs by themselves: what a program makes of one says nothing of accelerators, nor the other way round."""
+    slow = [row for row in rows if row.generation == CPU]
+    rest = [row for row in rows if row.generation != CPU]
+    own = tuple(factor for factor in _factors(kind, slow) if factor.generation != ALL) if slow else ()
+    return (*(_factors(kind, rest) if rest else ()), *own)
 
 
 def _factors(kind: Kind, rows: Sequence[Judged]) -> tuple[Factor, ...]:

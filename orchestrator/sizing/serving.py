@@ -169,6 +169,7 @@ def _sizing(task: Task, replica: Replica, effort: Effort, *, batch: int, rate: f
             Assumption("batch", float(batch), origin),
             *replica.notes(),
             *fallbacks.widened_cache(task.job, device),
+            *fallbacks.other_stack(task.job, device),
             *efficiency.serving_assumptions(replica.arithmetic.precision, device, task.parameters),
             *energy.gaps(device.tdp_w),
             *task.assumptions,

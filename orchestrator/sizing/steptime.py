@@ -81,7 +81,9 @@ def machine_of(
     """`device` in a `cluster`, training in `precision`."""
     p = parameters
     share = p["step.matrix." + family(device.generation)]
-    faster = {Precision.FP8: p["step.fp8"], Precision.FP4: p["step.fp4"]}.get(precision, 1.0)
+    narrow = {Precision.FP8: p["step.fp8"], Precision.FP4: p["step.fp4"]}.get(precision, 1.0)
+    # Some devices multiply narrow numbers no faster than 16-bit ones.
+    faster = min(narrow, max(1.0, (device.peak(precision) or 0.0) / peak16_tflops))
     matrix = peak16_tflops * 1e12 * share
     # A device without links of its own talks over PCIe or the host; half of a bidirectional figure goes each way.
     link = max(device.link_gb_s, 32.0) / 2.0 * 1e9

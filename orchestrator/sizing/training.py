@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from orchestrator.domain.accelerator import Accelerator, Precision
-from orchestrator.domain.parallelism import Parallelism
+from orchestrator.domain.parallelism import Parallelism, Sharding
 from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.sizing import Assumption, Band, FiniteWork, MemoryTerm, Sizing, Step
 from orchestrator.domain.workload import FineTune, Method, Training
@@ -19,6 +19,7 @@ from orchestrator.sizing.fit import MOST_DEVICES, TENSOR_PARALLEL, Fit, Fits
 from orchestrator.sizing.layouts import Searched, fastest, step_tokens, stepper, usual_batch
 from orchestrator.sizing.memory import GIB
 from orchestrator.sizing.parameters import Parameters
+from orchestrator.sizing.recipes import recipe, usual_framework
 from orchestrator.sizing.steptime import Cluster
 from orchestrator.sizing.throughput import device_hours
 from orchestrator.sizing.training_memory import MemoryModel, Terms
@@ -29,12 +30,13 @@ Sized: TypeAlias = Sizing | Reason
 
 WIDE: Final = (Precision.FP32, Precision.TF32)
 
-_ADAM = Assumption(
-    "state_bytes",
-    memory.MIXED.total,
-    "bytes per trained parameter, Adam: 2 weights + 2 gradients + 12 FP32 states, or 4 + 4 + 8 in FP32; sharded over"
-    " all devices",
-)
+_SPLIT = "devices of a node that split every layer, so that its activations fit"
+_SHARED: Final = {
+    Sharding.NONE: "a copy on every data-parallel device",
+    Sharding.ZERO_1: "the states are sharded over the data-parallel devices",
+    Sharding.ZERO_2: "gradients and states are sharded over the data-parallel devices",
+    Sharding.ZERO_3: "all sharded over all devices",
+}
 _FROZEN = Assumption(
     "flops_per_parameter",
     4.0,
@@ -84,12 +86,14 @@ def size_training(
 ) -> dict[str, Sized]:
     """Size `job` on every device: on `gpus` of them, or on the fewest that hold it.
 
-    With `layouts` the fastest parallelism is searched for as well and shown as the step; the hours stay those of the
-    planning model, which knows what jobs get in practice and not only what the best layout could.
+    With `layouts` the fastest parallelism of all weights' training is searched for as well and shown as the step; the
+    hours stay those of the planning model, which knows what jobs get in practice and not only what the best layout
+    could.
     """
     task = task_of(job, parameters, gpus=gpus, cluster=cluster or Cluster())
     found = {device.name: _sized(task, device) for device in accelerators}
-    if layouts and job.parallelism is None:
+    whole = not isinstance(job, FineTune) or job.method is Method.FULL
+    if layouts and whole and job.parallelism is None:  # an adapter's step is not that of the whole model
         return _with_layouts(task, accelerators, found)
     return found
 
@@ -152,7 +156,7 @@ def task_of(job: Training | FineTune, parameters: Parameters, *, gpus: int | Non
         global_batch_tokens=job.global_batch_tokens,
     )
     trained, whole = job.model.parameters, flops.training_flops(work.active_parameters, job.tokens)
-    notes: tuple[Assumption, ...] = (_ADAM,)
+    notes: tuple[Assumption, ...] = ()
     if isinstance(job, FineTune) and method is not Method.FULL:
         model = MemoryModel(job.model, sequence_length=job.sequence_length, method=method, lora_rank=job.lora_rank)
         trained = model.adapter.total if model.adapter else 0.0
@@ -171,10 +175,10 @@ def task_of(job: Training | FineTune, parameters: Parameters, *, gpus: int | Non
         gpus=gpus,
         assumptions=(
             *notes,
-            memory.RECOMPUTE,
             memory.RESERVE,
             *energy.assumptions(parameters),
             *fallbacks.beyond_context(job),
+            *(fallbacks.unused_precision(job) if isinstance(job, FineTune) else ()),
         ),
     )
 
@@ -196,6 +200,7 @@ class _Estimate:
     notes: tuple[Assumption, ...]
     least: int  # devices
     terms: Terms  # bytes on each of them
+    growth: float  # of device-hours with their number, as an exponent
     step: Step | None = None
 
 
@@ -203,7 +208,10 @@ def _planned(task: Task, device: Accelerator, chosen: Arithmetic, fit: Fit) -> S
     """From the device count alone."""
     n = task.gpus or fit.devices
     job, p = task.job, task.parameters
-    notes: tuple[Assumption, ...] = ()
+    notes = (*_state(task, chosen.precision, Sharding.ZERO_3), memory.RECOMPUTE)
+    if fit.tensor > 1:
+        notes += (Assumption("tensor_parallel", float(fit.tensor), _SPLIT),)
+    grows = 0.0  # a stated MFU is that of the job, whatever its devices
     if job.mfu is not None:
         hours = device_hours(task.flops, chosen.peak_tflops, job.mfu)
         mfu, band = Assumption("mfu", job.mfu, "stated in the job file"), efficiency.spread("run", p)
@@ -212,12 +220,15 @@ def _planned(task: Task, device: Accelerator, chosen: Arithmetic, fit: Fit) -> S
         each = PlanningModel(task.work, p).seconds_per_token(
             device.generation, reference_tflops(device, chosen), device.memory_bandwidth_gb_s, around
         )
-        hours = each * task.flops / task.work.matrix_flops / 3600.0
         band = efficiency.training_band(Kind.TRAINING, device, p)
+        hours = each * task.flops / task.work.matrix_flops / 3600.0
+        # Where the regression leaves its published runs behind, it still does not beat the peak.
+        hours = max(hours, device_hours(task.flops, chosen.peak_tflops, 1.0) / band.p50)
         mfu = _mfu(task, chosen, hours * band.p50, _origin(device))
-        notes = _planning_notes(task, device)
+        notes = (*_planning_notes(task, device), *notes)
+        grows = growth(task.work, device.generation, p)
     terms = task.fit_of(chosen.precision).terms(fit)
-    estimate = _Estimate(hours=hours, mfu=mfu, band=band, notes=notes, least=fit.devices, terms=terms)
+    estimate = _Estimate(hours=hours, mfu=mfu, band=band, notes=notes, least=fit.devices, terms=terms, growth=grows)
     return _sizing(task, device, chosen, estimate)
 
 
@@ -243,12 +254,32 @@ def _laid_out(task: Task, device: Accelerator, chosen: Arithmetic, layout: Paral
         hours=hours,
         mfu=_mfu(task, chosen, hours * band.p50, "from the bottom up, by the parallelism stated in the job file"),
         band=band,
-        notes=(p.assumption("step.run"), *efficiency.calibrations((Kind.STEP,), device, p)),
+        notes=(
+            p.assumption("step.run"),
+            *efficiency.calibrations((Kind.STEP,), device, p),
+            *_state(task, chosen.precision, layout.sharding),
+        ),
         least=n,
         terms=terms,
+        growth=growth(task.work, device.generation, p),
         step=step,
     )
     return _sizing(task, device, chosen, estimate)
+
+
+def _state(task: Task, used: Precision, sharding: Sharding) -> tuple[Assumption, ...]:
+    """What is held per parameter where all of them are trained."""
+    if isinstance(task.job, FineTune) and task.job.method is not Method.FULL:
+        return ()
+    framework = usual_framework(sharding)
+    rates = recipe(framework, used).states[sharding]
+    weights, gradients = rates.weights + rates.weights_shared, rates.gradients + rates.gradients_shared
+    states = rates.optimizer + rates.optimizer_shared
+    origin = (
+        f"bytes per trained parameter, Adam as {framework.upper()} keeps it: {weights:g} weights + {gradients:g}"
+        f" gradients + {states:g} of its states; {_SHARED[sharding]}"
+    )
+    return (Assumption("state_bytes", weights + gradients + states, origin),)
 
 
 def _mfu(task: Task, chosen: Arithmetic, hours: float, origin: str) -> Assumption:
@@ -284,7 +315,7 @@ def _sizing(task: Task, device: Accelerator, chosen: Arithmetic, estimate: _Esti
         gpu_hours=band,
         energy_kwh=band.scaled(energy.device_it_watts(device, table=task.parameters) / 1e3),
         gpus=gpus,
-        growth=growth(task.work, task.parameters),
+        growth=estimate.growth,
         step=estimate.step,
         checkpoints=goodput.checkpointing(parameters=task.trained_parameters, devices=gpus, table=task.parameters),
     )

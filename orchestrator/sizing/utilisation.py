@@ -14,6 +14,7 @@ from orchestrator.sizing.work import TrainingWork
 KNOWN: Final = frozenset({"volta", "ampere", "hopper", "blackwell", "tpu", "gaudi", "cdna", "cpu"})
 RECOMPUTED: Final = 4.0 / 3.0  # a second forward pass on top of one forward and one backward (Chen et al. 2016)
 TYPICAL_TOKENS: Final = 4096.0  # of one device and step: the middle of published runs
+FARTHEST: Final = 0.7  # of a balance from 200 FLOP per byte, in logarithms: devices beyond are none that was published
 SLOW_GB_PER_S: Final = 12.5  # 100 Gb/s: half of what a device of a training cluster has had since 2020
 BENT: Final = frozenset({"hopper", "blackwell"})  # matrix units that outran their attention kernels
 
@@ -47,11 +48,13 @@ def executed_flops(work: TrainingWork, generation: str, recompute: Recompute | N
     return whole * (RECOMPUTED if recompute is Recompute.FULL else 1.0)
 
 
-def growth(work: TrainingWork, parameters: Parameters) -> float:
+def growth(work: TrainingWork, generation: str, parameters: Parameters) -> float:
     """The exponent g of device-hours ~ n^g: each of more devices does a little less.
 
-    With a fixed global batch they also get fewer tokens each per step.
+    With a fixed global batch they also get fewer tokens each per step. Of CPUs nothing is known: 0.
     """
+    if family(generation) == "cpu":
+        return 0.0
     batch = parameters["planning.batch"] if work.global_batch_tokens else 0.0
     return (batch - parameters["planning.scale"]) / log(2.0)
 
@@ -82,14 +85,18 @@ class PlanningModel:
         """Executed FLOPs over the dense 16-bit peak, in (0, ...]: above 1 is possible in narrower formats."""
         p, work = self._parameters, self._work
         kind = family(generation)
-        term = self._work_term + log(p["planning.utilisation." + kind])
+        term = log(p["planning.utilisation." + kind])
+        if kind == "cpu":
+            return exp(term)  # one constant: nothing of what follows was seen on one
+        term += self._work_term
         if around.gpus:
             term += p["planning.scale"] * log2(around.gpus / 64.0)
             if work.global_batch_tokens:
                 tokens = work.global_batch_tokens / around.gpus
                 term += p["planning.batch"] * max(-2.0, min(3.0, log2(tokens / TYPICAL_TOKENS)))
-        if bandwidth_gb_s > 0 and kind != "cpu":
-            term += p["planning.balance"] * log(peak16_tflops * 1e3 / bandwidth_gb_s / 200.0)
+        if bandwidth_gb_s > 0:
+            balance = log(peak16_tflops * 1e3 / bandwidth_gb_s / 200.0)
+            term += p["planning.balance"] * max(-FARTHEST, balance)
         if around.fabric_gb_per_s is not None and around.fabric_gb_per_s < SLOW_GB_PER_S:
             term += p["planning.slow_fabric"]
         year = around.year if around.year is not None else p["planning.software_year"]

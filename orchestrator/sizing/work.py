@@ -31,6 +31,7 @@ class TrainingWork:
     precision: Precision
     global_batch_tokens: float | None = None
     head_share: float = 0.0  # of the matrix products, in the output layer
+    experts: float = 0.0  # of one layer; 0 where nobody says
     experts_per_token: float = 0.0
     narrow_experts: bool = False
 
@@ -78,6 +79,7 @@ def work_of(
         precision=precision,
         global_batch_tokens=global_batch_tokens,
         head_share=shape.vocabulary * shape.hidden / model.active_parameters if model.vocabulary else 0.0,
+        experts=float(model.experts or 0),
         experts_per_token=chosen,
         narrow_experts=narrow,
     )
