@@ -83,51 +83,69 @@ def experts_chosen(model: Model) -> float:
     return min(1.0, model.active_parameters / model.parameters)
 
 
-def engine_of(
-    model: Model,
-    shape: Shape,
-    device: Accelerator,
-    *,
-    devices: int,
-    peak_tflops: float,
-    peak16_tflops: float,
-    used: Precision,
-    weight_bytes: float,
-    kv_bytes_per_token: float,
-    stack: str,
-    prompt_tokens: float,
-    output_tokens: float,
-    parameters: Parameters,
-    stages: int = 1,
-) -> Engine:
-    """`model` on `devices` of one kind under `stack`, or `stages` times as many; `weight_bytes` is of all weights."""
-    p = parameters
-    rates = rates_of(device, used, stack, parameters)
-    chosen = experts_chosen(model)
-    mixture = model.active_parameters < 0.95 * model.parameters
-    matrix = rates.matrix * (p["serving.experts.compute"] if mixture else 1.0)
-    passed = 2.0 * shape.layers  # all-reduces of one pass: after attention and after the feed-forward
-    talks = devices > 1
-    between = passed * 2.0 * (devices - 1.0) / devices * shape.hidden * 2.0 / rates.link_bytes_per_s
-    attention_width = shape.heads * (model.head_dim or shape.hidden / shape.heads)
-    return Engine(
-        flops_per_token=inference_flops(model.active_parameters, 1.0),
-        attention_flops=2.0 * shape.layers * attention_width * prompt_tokens * prompt_tokens,
-        flops_per_s=devices * peak_tflops * 1e12 * matrix,
-        attention_flops_per_s=devices * peak16_tflops * 1e12 * rates.attention,
-        bytes_per_s=devices * device.memory_bandwidth_gb_s * 1e9 * rates.bandwidth,
-        weight_bytes=weight_bytes,
-        spared_bytes=weight_bytes * (1.0 - model.active_parameters / model.parameters),
-        missed_share=1.0 - chosen,
-        kv_bytes_per_token=kv_bytes_per_token,
-        collective_s=passed * p["serving.collective_s"] if talks else 0.0,
-        collective_s_per_token=between if talks else 0.0,
-        layers_s=shape.layers * p["serving.layer_s"],
-        host_step_s=rates.host_step_s,
-        sequence_s=p["serving.sequence_s"],
-        first_token_s=p["serving.first_token_s"],
-        prompt_tokens=prompt_tokens,
-        output_tokens=max(1.0, output_tokens),
-        stages=float(stages),
-        closed_loop=p["serving.closed_loop"],
-    )
+class Mount:
+    """A model under a stack on one kind of device, ready to be spread over any number of them.
+
+    What does not depend on their number is computed once: a sizing asks for several numbers on each of many devices.
+    """
+
+    __slots__ = ("_collective_s", "_common", "_device_rates", "_passed", "_talk")
+
+    def __init__(
+        self,
+        model: Model,
+        shape: Shape,
+        device: Accelerator,
+        *,
+        peak_tflops: float,
+        peak16_tflops: float,
+        used: Precision,
+        weight_bytes: float,
+        kv_bytes_per_token: float,
+        stack: str,
+        prompt_tokens: float,
+        output_tokens: float,
+        parameters: Parameters,
+    ) -> None:
+        """`weight_bytes` is of all weights, `kv_bytes_per_token` of all layers; `used` is the format computed in."""
+        p, rates = parameters, rates_of(device, used, stack, parameters)
+        mixture = model.active_parameters < 0.95 * model.parameters
+        matrix = rates.matrix * (p["serving.experts.compute"] if mixture else 1.0)
+        width = shape.heads * (model.head_dim or shape.hidden / shape.heads)
+        self._passed = 2.0 * shape.layers  # all-reduces of one pass: after attention and after the feed-forward
+        self._talk = self._passed * 2.0 * shape.hidden * 2.0 / rates.link_bytes_per_s
+        self._device_rates = (
+            peak_tflops * 1e12 * matrix,
+            peak16_tflops * 1e12 * rates.attention,
+            device.memory_bandwidth_gb_s * 1e9 * rates.bandwidth,
+        )
+        self._common = {
+            "flops_per_token": inference_flops(model.active_parameters, 1.0),
+            "attention_flops": 2.0 * shape.layers * width * prompt_tokens * prompt_tokens,
+            "weight_bytes": weight_bytes,
+            "spared_bytes": weight_bytes * (1.0 - model.active_parameters / model.parameters),
+            "missed_share": 1.0 - experts_chosen(model),
+            "kv_bytes_per_token": kv_bytes_per_token,
+            "layers_s": shape.layers * p["serving.layer_s"],
+            "host_step_s": rates.host_step_s,
+            "sequence_s": p["serving.sequence_s"],
+            "first_token_s": p["serving.first_token_s"],
+            "prompt_tokens": prompt_tokens,
+            "output_tokens": max(1.0, output_tokens),
+            "closed_loop": p["serving.closed_loop"],
+        }
+        self._collective_s = p["serving.collective_s"]
+
+    def on(self, devices: int, stages: int = 1) -> Engine:
+        """On `devices` that split every layer, or on `stages` times as many that hold consecutive layers."""
+        matrix, attention, memory_rate = self._device_rates
+        talks = devices > 1
+        return Engine(
+            flops_per_s=devices * matrix,
+            attention_flops_per_s=devices * attention,
+            bytes_per_s=devices * memory_rate,
+            collective_s=self._passed * self._collective_s if talks else 0.0,
+            collective_s_per_token=self._talk * (devices - 1.0) / devices if talks else 0.0,
+            stages=float(stages),
+            **self._common,
+        )

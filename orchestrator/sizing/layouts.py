@@ -109,7 +109,8 @@ def fastest(
     All of `devices` compute in the format of `memory`. Every layout is priced on every device at once; memory is asked
     for in the order of time, until a layout fits. Layouts: tensor parallelism inside a node where it divides the heads,
     pipeline stages, experts, ZeRO-1 or fully sharded without a pipeline, selective or full recompute (or the one
-    stated), and the global batch to the nearest whole number of passes. Of equal times the first in that order is it.
+    stated), as many chunks per stage as the layers give up to six, and the global batch to the nearest whole number of
+    passes. Of equal times the first in that order is it.
     """
     work = stepping.work
     found = tuple(_layouts(memory, work, gpus, global_batch_tokens, recompute))

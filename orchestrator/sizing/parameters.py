@@ -33,13 +33,18 @@ class Parameter:
 class Parameters(Mapping[str, float]):
     """The numbers of the sizing model by name; immutable."""
 
-    __slots__ = ("_rows",)
+    __slots__ = ("_assumptions", "_rows", "_values")
 
     def __init__(self, rows: Iterable[Parameter]) -> None:
         self._rows = {row.name: row for row in rows}
+        self._values = {name: row.value for name, row in self._rows.items()}
+        self._assumptions: dict[str, Assumption] = {}  # made when first shown: a sizing of many devices repeats them
 
     def __getitem__(self, name: str) -> float:
-        return self._rows[name].value
+        return self._values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
@@ -53,7 +58,9 @@ class Parameters(Mapping[str, float]):
 
     def assumption(self, name: str) -> Assumption:
         """The parameter as a sizing shows it. Raises: KeyError."""
-        return self._rows[name].assumption()
+        if name not in self._assumptions:
+            self._assumptions[name] = self._rows[name].assumption()
+        return self._assumptions[name]
 
     def calibration(self) -> tuple[Assumption, ...]:
         """The rows that are not the bundled ones: a user's own, as a snapshot keeps them."""

@@ -12,7 +12,7 @@ from orchestrator.domain.workload import Stack
 from orchestrator.sizing import arithmetic, efficiency, memory
 from orchestrator.sizing.accuracy import Prediction, Quantity
 from orchestrator.sizing.calibration import Kind
-from orchestrator.sizing.engine import OTHER, engine_of, kv_pool_bytes
+from orchestrator.sizing.engine import OTHER, Mount, kv_pool_bytes
 from orchestrator.sizing.memory import kv_bytes_per_token
 from orchestrator.sizing.observed import InferenceRun, TrainingRun
 from orchestrator.sizing.parameters import Parameters
@@ -138,11 +138,10 @@ def predict_inference(
     weights = run.model.parameters * width
     per_token = kv_bytes_per_token(shape, run.kv)
     stack = stack_of(run.engine)
-    engine = engine_of(
+    mount = Mount(
         run.model,
         shape,
         device,
-        devices=run.devices,
         peak_tflops=chosen.peak_tflops,
         peak16_tflops=device.peak(Precision.BF16) or device.peak(Precision.FP16) or chosen.peak_tflops,
         used=chosen.precision,
@@ -153,6 +152,7 @@ def predict_inference(
         output_tokens=float(run.output_tokens),
         parameters=parameters,
     )
+    engine = mount.on(run.devices)
     pool = kv_pool_bytes(device, run.devices, weights, parameters)
     held = run.concurrency or _largest(pool, per_token, engine, parameters["serving.sequences." + stack])
     if held < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, floor
@@ -13,7 +14,7 @@ from orchestrator.domain.sizing import Assumption, Band
 from orchestrator.domain.workload import BatchInference, Inference, LatencyTarget
 from orchestrator.sizing import arithmetic, efficiency, fallbacks, flops, memory
 from orchestrator.sizing.arithmetic import Arithmetic
-from orchestrator.sizing.engine import engine_of, kv_pool_bytes
+from orchestrator.sizing.engine import Mount, kv_pool_bytes, memory_kind
 from orchestrator.sizing.memory import GIB
 from orchestrator.sizing.parameters import Parameters
 from orchestrator.sizing.shape import Shape, shape_of
@@ -37,6 +38,29 @@ class Task:
     parameters: Parameters
     shape: Shape
     guessed: tuple[Assumption, ...]
+
+    @cached_property
+    def _spreads(self) -> dict[str, Spreads]:
+        return {}
+
+    @cached_property
+    def _shown(self) -> dict[tuple[str, str, Precision], tuple[Assumption, ...]]:
+        return {}
+
+    def spreads_of(self, device: Accelerator) -> Spreads:
+        """The bands of `device`: those of its generation."""
+        known = self._spreads.get(device.generation)
+        if known is None:
+            bands = (efficiency.serving_band(kind, device, self.parameters) for kind in efficiency.SERVING)
+            known = self._spreads[device.generation] = Spreads(*bands)
+        return known
+
+    def shown_of(self, device: Accelerator, used: Precision) -> tuple[Assumption, ...]:
+        """The shares of peaks that times on `device` rest on: those of its generation and kind of memory."""
+        key = (device.generation, memory_kind(device), used)
+        if key not in self._shown:
+            self._shown[key] = efficiency.serving_assumptions(used, device, self.parameters)
+        return self._shown[key]
 
     @cached_property
     def context(self) -> float:
@@ -100,6 +124,7 @@ class _Held:
     device: Accelerator
     arithmetic: Arithmetic
     weights: float  # bytes
+    mount: Mount
     spreads: Spreads
 
 
@@ -130,11 +155,14 @@ class Replica:
         return found
 
 
-def replicas_on(task: Task, device: Accelerator) -> tuple[Replica, ...] | Reason:
+def replicas_on(task: Task, device: Accelerator) -> Iterator[Replica] | Reason:
     """Every replica worth considering on `device`: the fewest devices that hold the task, and twice, four times as many
     up to a node, which answer faster and leave more memory for sequences.
     """
     job = task.job
+    refused = fallbacks.refusal(job, device)
+    if refused is not None:
+        return refused
     chosen = arithmetic.serving_arithmetic(device, task.precision)
     if chosen is None:
         return Reason("sizing", ReasonCode.NO_PRECISION, arithmetic.lacks(device, task.precision))
@@ -148,12 +176,28 @@ def replicas_on(task: Task, device: Accelerator) -> tuple[Replica, ...] | Reason
         devices *= 2
     if devices > MOST_DEVICES:
         return Reason("sizing", ReasonCode.NO_FIT, _no_fit(device, weights, least, task.parameters))
-    held = _Held(device, chosen, weights, spreads_of(device, task.parameters))
-    found = [_replica(task, held, devices)]
-    while devices < MOST_TENSOR and not single(device):
+    mount = Mount(
+        job.model,
+        task.shape,
+        device,
+        peak_tflops=chosen.peak_tflops,
+        peak16_tflops=device.peak(Precision.BF16) or device.peak(Precision.FP16) or chosen.peak_tflops,
+        used=chosen.precision,
+        weight_bytes=weights,
+        kv_bytes_per_token=task.kv_per_token,
+        stack=job.stack,
+        prompt_tokens=float(job.prompt_tokens),
+        output_tokens=float(job.output_tokens),
+        parameters=task.parameters,
+    )
+    return _wider(task, _Held(device, chosen, weights, mount, task.spreads_of(device)), devices)
+
+
+def _wider(task: Task, held: _Held, devices: int) -> Iterator[Replica]:
+    yield _replica(task, held, devices)
+    while devices < MOST_TENSOR and not single(held.device):
         devices *= 2
-        found.append(_replica(task, held, devices))
-    return tuple(found)
+        yield _replica(task, held, devices)
 
 
 def single(device: Accelerator) -> bool:
@@ -167,42 +211,21 @@ def tensor_devices(device: Accelerator, devices: int) -> int:
 
 
 def _replica(task: Task, held: _Held, devices: int) -> Replica:
-    job, p, device, chosen = task.job, task.parameters, held.device, held.arithmetic
+    job, p, device = task.job, task.parameters, held.device
     tensor = tensor_devices(device, devices)
-    engine = engine_of(
-        job.model,
-        task.shape,
-        device,
-        devices=tensor,
-        stages=devices // tensor,
-        peak_tflops=chosen.peak_tflops,
-        peak16_tflops=device.peak(Precision.BF16) or device.peak(Precision.FP16) or chosen.peak_tflops,
-        used=chosen.precision,
-        weight_bytes=held.weights,
-        kv_bytes_per_token=task.kv_per_token,
-        stack=job.stack,
-        prompt_tokens=float(job.prompt_tokens),
-        output_tokens=float(job.output_tokens),
-        parameters=p,
-    )
     # Answers under way are half finished on the average: what is kept for one is the prompt and half of the answer.
     each = task.kv_per_token * (task.context - job.output_tokens / 2.0)
     room = kv_pool_bytes(device, devices, held.weights, p) / each
     return Replica(
         device=device,
-        arithmetic=chosen,
+        arithmetic=held.arithmetic,
         devices=devices,
         tensor=tensor,
         most_sequences=max(1, floor(min(room, p[f"serving.sequences.{job.stack}"]))),
         weights=held.weights,
-        engine=engine,
+        engine=held.mount.on(tensor, devices // tensor),
         spreads=held.spreads,
     )
-
-
-def spreads_of(device: Accelerator, parameters: Parameters) -> Spreads:
-    """The bands of `device`."""
-    return Spreads(*(efficiency.serving_band(kind, device, parameters) for kind in efficiency.SERVING))
 
 
 def batch_within(replica: Replica, limits: LatencyTarget, load: float, network_share: float) -> int | Reason:
@@ -246,8 +269,8 @@ def _misses(replica: Replica, limits: LatencyTarget, load: float, batch: int, *,
     """Which limit `batch` misses, as a sentence, or None; `left` is the share of the limits that the engine may use."""
     if limits.first_token_s is None and limits.per_token_s is None and limits.total_s is None:
         return None
-    first = replica.engine.ttft_p95_s(batch, load) * replica.spreads.ttft.p90
-    each = replica.engine.tpot_s(batch) * replica.spreads.tpot.p90
+    first, each = replica.engine.latencies_s(batch, load)
+    first, each = first * replica.spreads.ttft.p90, each * replica.spreads.tpot.p90
     whole = first + each * replica.engine.output_tokens
     for name, value, limit, share in (
         ("the first token", first, limits.first_token_s, left),

@@ -170,7 +170,7 @@ def _sizing(task: Task, replica: Replica, effort: Effort, *, batch: int, rate: f
             *replica.notes(),
             *fallbacks.widened_cache(task.job, device),
             *fallbacks.other_stack(task.job, device),
-            *efficiency.serving_assumptions(replica.arithmetic.precision, device, task.parameters),
+            *task.shown_of(device, replica.arithmetic.precision),
             *energy.gaps(device.tdp_w),
             *task.assumptions,
         ),

@@ -8,7 +8,6 @@ from orchestrator.domain.accelerator import Accelerator
 from orchestrator.domain.reason import Reason
 from orchestrator.domain.sizing import Sizing
 from orchestrator.domain.workload import FineTune, Inference, Training, Workload
-from orchestrator.sizing import fallbacks
 from orchestrator.sizing.parameters import Parameters, bundled
 from orchestrator.sizing.serving import batch_sizer, inference_sizer
 from orchestrator.sizing.steptime import Cluster
@@ -35,4 +34,4 @@ def size(
     if isinstance(workload, Training | FineTune):
         return size_training(workload, accelerators, known, gpus=gpus, cluster=cluster, layouts=layouts)
     sized = inference_sizer(workload, known) if isinstance(workload, Inference) else batch_sizer(workload, known)
-    return {device.name: fallbacks.refusal(workload, device) or sized(device) for device in accelerators}
+    return {device.name: sized(device) for device in accelerators}

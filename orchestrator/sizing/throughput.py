@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import hypot, log, pow
 from typing import Final
 
@@ -52,39 +52,45 @@ class Engine:
     stages: float = 1.0
     closed_loop: float = 0.0  # prefills that a request waits for, per other request in flight
 
+    # What follows from these, computed once: a sizing asks for them hundreds of times.
+    prompt_s: float = field(init=False)  # that one prompt keeps a loaded engine busy, weights read once for a chunk
+    prefill_s: float = field(init=False)  # until an idle engine has read one prompt and given the first token
+    sequence_step_s: float = field(init=False)  # what one more sequence adds to a step, weights aside
+    empty_step_s: float = field(init=False)  # what a step takes whatever it works on
+
+    def __post_init__(self) -> None:
+        p, each = self.prompt_tokens, self._computing_s
+        busy = each + p * self.collective_s_per_token + self.collective_s * p / CHUNK_TOKENS
+        object.__setattr__(self, "prompt_s", busy / self.stages)
+        object.__setattr__(self, "prefill_s", self.prefill_of(1.0))
+        reading = (p + self.output_tokens / 2.0) * self.kv_bytes_per_token / self.bytes_per_s
+        step = reading + self.flops_per_token / self.flops_per_s + self.collective_s_per_token + self.sequence_s
+        object.__setattr__(self, "sequence_step_s", step)
+        object.__setattr__(self, "empty_step_s", self.collective_s + self.layers_s + self.host_step_s)
+
+    @property
+    def _computing_s(self) -> float:
+        """FLOPs of one prompt."""
+        matrix = self.prompt_tokens * self.flops_per_token / self.flops_per_s
+        return matrix + self.attention_flops / self.attention_flops_per_s
+
     def touched_bytes(self, tokens: float) -> float:
         """Bytes of weights that a pass over `tokens` tokens reads: all but the experts that none of them chooses."""
+        if not self.spared_bytes:
+            return self.weight_bytes
         return self.weight_bytes - self.spared_bytes * pow(self.missed_share, tokens - 1.0)
-
-    @property
-    def prompt_s(self) -> float:
-        """Seconds that one prompt keeps a loaded engine busy: weights are read once for a whole chunk of prompts."""
-        p = self.prompt_tokens
-        computing = p * self.flops_per_token / self.flops_per_s + self.attention_flops / self.attention_flops_per_s
-        busy = computing + p * self.collective_s_per_token + self.collective_s * p / CHUNK_TOKENS
-        return busy / self.stages
-
-    @property
-    def prefill_s(self) -> float:
-        """Seconds until an idle engine has read one prompt and given the first token."""
-        return self.prefill_of(1.0)
 
     def prefill_of(self, batch: float) -> float:
         """Seconds until `batch` prompts, read together by an idle engine, have given their first tokens."""
-        p = self.prompt_tokens
-        tokens = batch * p
-        each = p * self.flops_per_token / self.flops_per_s + self.attention_flops / self.attention_flops_per_s
+        tokens = batch * self.prompt_tokens
         reading = self.touched_bytes(tokens) / self.bytes_per_s
         talking = self.collective_s + tokens * self.collective_s_per_token
-        return hypot(batch * each, reading) + talking + self.layers_s + self.first_token_s
+        return hypot(batch * self._computing_s, reading) + talking + self.layers_s + self.first_token_s
 
     def step_s(self, batch: float) -> float:
         """Seconds in which each of `batch` sequences, half-way through its answer, gets one token."""
-        context = self.prompt_tokens + self.output_tokens / 2.0
         held = max(1.0, batch / self.stages)
-        moved = self.touched_bytes(held) + held * context * self.kv_bytes_per_token
-        each = self.flops_per_token / self.flops_per_s + self.collective_s_per_token + self.sequence_s
-        return moved / self.bytes_per_s + held * each + self.collective_s + self.layers_s + self.host_step_s
+        return self.touched_bytes(held) / self.bytes_per_s + held * self.sequence_step_s + self.empty_step_s
 
     def tpot_s(self, batch: float) -> float:
         """Seconds between two tokens of one answer: the step and its share of the others' prompts."""
@@ -113,9 +119,14 @@ class Engine:
         A request waits with probability rho, and then for about an exponential time of mean T/(2·(1 - rho)): the heavy-
         traffic form of the M/D/1 queue. On top comes a whole step, the worst case of the engine's look at its queue.
         """
-        rho = load * self.requests_per_s(batch) * self.prompt_s
-        waiting = self.prompt_s / (2.0 * (1.0 - rho)) * log(rho / 0.05) if rho > 0.05 else 0.0
-        return self.prefill_s + waiting + self.step_s(batch)
+        return self.latencies_s(batch, load)[0]
+
+    def latencies_s(self, batch: float, load: float) -> tuple[float, float]:
+        """`ttft_p95_s` and `tpot_s`, for the price of one step."""
+        step, prompt = self.step_s(batch), self.prompt_s
+        rho = load * batch * prompt / (batch * prompt + self.output_tokens * step)
+        waiting = prompt / (2.0 * (1.0 - rho)) * log(rho / 0.05) if rho > 0.05 else 0.0
+        return self.prefill_s + waiting + step, step + (batch - 1.0) * prompt / self.output_tokens
 
     def closed_ttft_s(self, requests: float) -> float:
         """Mean seconds to the first token when `requests` are kept in flight, each replaced as it ends."""

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.parallelism import Parallelism, Sharding
 from orchestrator.domain.reason import Reason, ReasonCode
-from orchestrator.domain.sizing import Assumption, Band, FiniteWork, MemoryTerm, Sizing, Step
+from orchestrator.domain.sizing import Assumption, Band, Checkpoints, FiniteWork, MemoryTerm, Sizing, Step
 from orchestrator.domain.workload import FineTune, Method, Training
 from orchestrator.sizing import arithmetic, efficiency, energy, fallbacks, flops, goodput, memory
 from orchestrator.sizing.arithmetic import Arithmetic
@@ -44,6 +44,14 @@ _FROZEN = Assumption(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Generation:
+    """True over predicted, and what the prediction rests on."""
+
+    band: Band
+    notes: tuple[Assumption, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """What does not depend on the device, computed once per workload."""
@@ -58,7 +66,42 @@ class Task:
     cluster: Cluster
     gpus: int | None
     assumptions: tuple[Assumption, ...]
-    fits: dict[Precision, Fits] = field(default_factory=dict)  # filled as devices ask: formats are few
+    planning: PlanningModel
+    # Filled as devices ask: formats, counts and generations are few, and devices many.
+    fits: dict[Precision, Fits] = field(default_factory=dict)
+    states: dict[Precision, tuple[Assumption, ...]] = field(default_factory=dict)
+    held: dict[tuple[Precision, Fit], Terms] = field(default_factory=dict)
+    checkpoints: dict[int, Checkpoints] = field(default_factory=dict)
+    generations: dict[tuple[str, Kind], _Generation] = field(default_factory=dict)
+
+    def terms_of(self, used: Precision, fit: Fit) -> Terms:
+        """Bytes on one of the devices of `fit`."""
+        if (used, fit) not in self.held:
+            self.held[used, fit] = self.fit_of(used).terms(fit)
+        return self.held[used, fit]
+
+    def state_of(self, used: Precision) -> tuple[Assumption, ...]:
+        """What is said of the state and the activations on the fewest devices."""
+        if used not in self.states:
+            self.states[used] = (*_state(self, used, Sharding.ZERO_3), memory.RECOMPUTE)
+        return self.states[used]
+
+    def checkpoints_of(self, gpus: int) -> Checkpoints:
+        """What surviving failures takes on `gpus` devices."""
+        if gpus not in self.checkpoints:
+            self.checkpoints[gpus] = goodput.checkpointing(
+                parameters=self.trained_parameters, devices=gpus, table=self.parameters
+            )
+        return self.checkpoints[gpus]
+
+    def generation_of(self, device: Accelerator, kind: Kind) -> _Generation:
+        """What is known of devices of one generation."""
+        known = self.generations.get((device.generation, kind))
+        if known is None:
+            known = self.generations[device.generation, kind] = _Generation(
+                efficiency.training_band(kind, device, self.parameters), _notes(self.parameters, device, kind)
+            )
+        return known
 
     def fit_of(self, used: Precision) -> Fits:
         """The memory of the job computed in `used`."""
@@ -162,7 +205,7 @@ def task_of(job: Training | FineTune, parameters: Parameters, *, gpus: int | Non
         trained = model.adapter.total if model.adapter else 0.0
         whole = flops.adapter_training_flops(work.active_parameters, trained, job.tokens)
         said = f"rank {job.lora_rank} on all linear layers"
-        notes = (Assumption("adapter_parameters", trained, said), _FROZEN)
+        notes = (Assumption("adapter_parameters", trained, said), _FROZEN, *fallbacks.unused_precision(job))
     return Task(
         job=job,
         work=work,
@@ -173,12 +216,12 @@ def task_of(job: Training | FineTune, parameters: Parameters, *, gpus: int | Non
         parameters=parameters,
         cluster=cluster,
         gpus=gpus,
+        planning=PlanningModel(work, parameters),
         assumptions=(
             *notes,
             memory.RESERVE,
             *energy.assumptions(parameters),
             *fallbacks.beyond_context(job),
-            *(fallbacks.unused_precision(job) if isinstance(job, FineTune) else ()),
         ),
     )
 
@@ -208,7 +251,7 @@ def _planned(task: Task, device: Accelerator, chosen: Arithmetic, fit: Fit) -> S
     """From the device count alone."""
     n = task.gpus or fit.devices
     job, p = task.job, task.parameters
-    notes = (*_state(task, chosen.precision, Sharding.ZERO_3), memory.RECOMPUTE)
+    notes = task.state_of(chosen.precision)
     if fit.tensor > 1:
         notes += (Assumption("tensor_parallel", float(fit.tensor), _SPLIT),)
     grows = 0.0  # a stated MFU is that of the job, whatever its devices
@@ -217,17 +260,17 @@ def _planned(task: Task, device: Accelerator, chosen: Arithmetic, fit: Fit) -> S
         mfu, band = Assumption("mfu", job.mfu, "stated in the job file"), efficiency.spread("run", p)
     else:
         around = Circumstances(gpus=float(n), recompute=job.recompute)
-        each = PlanningModel(task.work, p).seconds_per_token(
+        each = task.planning.seconds_per_token(
             device.generation, reference_tflops(device, chosen), device.memory_bandwidth_gb_s, around
         )
-        band = efficiency.training_band(Kind.TRAINING, device, p)
+        known = task.generation_of(device, Kind.TRAINING)
+        band, notes = known.band, (*known.notes, *notes)
         hours = each * task.flops / task.work.matrix_flops / 3600.0
         # Where the regression leaves its published runs behind, it still does not beat the peak.
         hours = max(hours, device_hours(task.flops, chosen.peak_tflops, 1.0) / band.p50)
         mfu = _mfu(task, chosen, hours * band.p50, _origin(device))
-        notes = (*_planning_notes(task, device), *notes)
         grows = growth(task.work, device.generation, p)
-    terms = task.fit_of(chosen.precision).terms(fit)
+    terms = task.terms_of(chosen.precision, fit)
     estimate = _Estimate(hours=hours, mfu=mfu, band=band, notes=notes, least=fit.devices, terms=terms, growth=grows)
     return _sizing(task, device, chosen, estimate)
 
@@ -235,6 +278,7 @@ def _planned(task: Task, device: Accelerator, chosen: Arithmetic, fit: Fit) -> S
 def _laid_out(task: Task, device: Accelerator, chosen: Arithmetic, layout: Parallelism, room: float) -> Sized:
     """From the layout that the job states."""
     n, p = layout.devices, task.parameters
+    layout, batch = _with_batch(task, layout)
     if task.gpus is not None and task.gpus != n:
         detail = f"the job's parallelism is of {n:,} devices, and {task.gpus:,} are asked for"
         return Reason("sizing", ReasonCode.NO_FIT, detail)
@@ -249,14 +293,15 @@ def _laid_out(task: Task, device: Accelerator, chosen: Arithmetic, layout: Paral
     done = step_tokens(layout, task.work.sequence_length)
     share = task.flops / task.work.matrix_flops / task.job.tokens  # adapters train less
     hours = step.seconds * n / done * task.job.tokens * share / 3600.0 / p["step.run"]
-    band = efficiency.training_band(Kind.STEP, device, p)
+    known = task.generation_of(device, Kind.STEP)
+    band = known.band
     estimate = _Estimate(
         hours=hours,
         mfu=_mfu(task, chosen, hours * band.p50, "from the bottom up, by the parallelism stated in the job file"),
         band=band,
         notes=(
-            p.assumption("step.run"),
-            *efficiency.calibrations((Kind.STEP,), device, p),
+            *batch,
+            *known.notes,
             *_state(task, chosen.precision, layout.sharding),
         ),
         least=n,
@@ -282,6 +327,17 @@ def _state(task: Task, used: Precision, sharding: Sharding) -> tuple[Assumption,
     return (Assumption("state_bytes", weights + gradients + states, origin),)
 
 
+def _with_batch(task: Task, layout: Parallelism) -> tuple[Parallelism, tuple[Assumption, ...]]:
+    """The layout with as many passes per step as its global batch takes; a usual batch where the job says none."""
+    if task.job.global_batch_tokens is not None or layout.micro_batches > 1:
+        return layout, ()
+    usual = usual_batch(task.work, layout.devices, task.parameters)
+    passes = max(1, round(usual / step_tokens(layout, task.work.sequence_length)))
+    found = replace(layout, micro_batches=passes)
+    said = "tokens of one step: the job's global batch is not given, this is a usual one for the model's size"
+    return found, (Assumption("global_batch", step_tokens(found, task.work.sequence_length), said),)
+
+
 def _mfu(task: Task, chosen: Arithmetic, hours: float, origin: str) -> Assumption:
     """6·N·D (or what an adapter takes) over the dense peak of the format used."""
     return Assumption("mfu", task.flops / (hours * 3600.0 * chosen.peak_tflops * 1e12), origin)
@@ -296,13 +352,15 @@ def _origin(device: Accelerator) -> str:
     return f"planning model of published runs on {kind} by size, count, batch and memory bandwidth; downtime included"
 
 
-def _planning_notes(task: Task, device: Accelerator) -> tuple[Assumption, ...]:
-    kind = family(device.generation)
-    names = ["planning.utilisation." + kind]
-    if kind != "cpu":
-        names += ["planning.software_year", "planning.run"]
-    found = [task.parameters.assumption(name) for name in names]
-    return (*found, *efficiency.calibrations((Kind.TRAINING,), device, task.parameters))
+def _notes(parameters: Parameters, device: Accelerator, kind: Kind) -> tuple[Assumption, ...]:
+    if kind is Kind.STEP:
+        names = ["step.run"]
+    else:
+        generation = family(device.generation)
+        names = ["planning.utilisation." + generation]
+        if generation != "cpu":
+            names += ["planning.software_year", "planning.run"]
+    return (*map(parameters.assumption, names), *efficiency.calibrations((kind,), device, parameters))
 
 
 def _sizing(task: Task, device: Accelerator, chosen: Arithmetic, estimate: _Estimate) -> Sizing:
@@ -317,7 +375,7 @@ def _sizing(task: Task, device: Accelerator, chosen: Arithmetic, estimate: _Esti
         gpus=gpus,
         growth=estimate.growth,
         step=estimate.step,
-        checkpoints=goodput.checkpointing(parameters=task.trained_parameters, devices=gpus, table=task.parameters),
+        checkpoints=task.checkpoints_of(gpus),
     )
     return Sizing(
         accelerator=device.name,
@@ -335,7 +393,6 @@ def _sizing(task: Task, device: Accelerator, chosen: Arithmetic, estimate: _Esti
             *energy.gaps(device.tdp_w),
             *task.assumptions,
             *task.fit_of(chosen.precision).memory.assumptions,
-            *goodput.assumptions(task.parameters),
         ),
     )
 
