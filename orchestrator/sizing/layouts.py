@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from typing import Final
@@ -19,9 +19,9 @@ from orchestrator.sizing.steptime import (
     Cluster,
     Layouts,
     Machine,
+    Number,
     machine_of,
     parts,
-    seconds_per_token,
 )
 from orchestrator.sizing.training_memory import MemoryModel
 from orchestrator.sizing.work import TrainingWork
@@ -73,8 +73,12 @@ class Stepper:
         """One optimizer step in `layout`."""
         machine = self.machine(device, chosen.precision, peak16_tflops)
         found = parts(self.work, machine, Layouts.of(layout), self.parameters, modern=self.modern)
+        return self.summed({name: float(value) for name, value in found.items()}, chosen, layout)
+
+    def summed(self, found: Mapping[str, float], chosen: Arithmetic, layout: Parallelism) -> Step:
+        """The step whose parts are `found`, in device-seconds per token."""
         tokens = step_tokens(layout, self.work.sequence_length)
-        shares = tuple((name, float(value) * tokens / layout.devices) for name, value in found.items())
+        shares = tuple((name, value * tokens / layout.devices) for name, value in found.items())
         seconds = sum(each for _, each in shares)
         mfu = self.work.matrix_flops * tokens / (seconds * layout.devices * chosen.peak_tflops * 1e12)
         return Step(parallelism=layout, seconds=seconds, mfu=mfu, parts=shares)
@@ -118,23 +122,39 @@ def fastest(
         return {}
     rows = Layouts(*np.array(found).T[:, np.newaxis, :])
     column = _column([stepping.machine(d.accelerator, d.arithmetic.precision, d.peak16_tflops) for d in devices])
-    seconds = np.asarray(seconds_per_token(work, column, rows, stepping.parameters, modern=stepping.modern))
-    order = np.argsort(np.where(rows.tensor <= column.node_devices, seconds, np.inf), axis=1, kind="stable")
+    priced = parts(work, column, rows, stepping.parameters, modern=stepping.modern)
+    shape = (len(devices), len(found))
+    table = np.stack([np.broadcast_to(np.asarray(value), shape) for value in priced.values()])
+    seconds = table.sum(axis=0)
+    room = np.array([[device.room] for device in devices])
+    possible = (rows.tensor <= column.node_devices) & (_weights(memory, rows) <= room)
+    order = np.argsort(np.where(possible, seconds, np.inf), axis=1, kind="stable")
     layouts: dict[int, Parallelism] = {}  # made, and their memory asked for, only as far as needed
     held: dict[int, float] = {}
     steps: dict[str, Step] = {}
-    for device, ranks, nodes in zip(devices, order, np.asarray(column.node_devices)[:, 0], strict=True):
-        for k in ranks.tolist():
+    for row, device in enumerate(devices):
+        for k in order[row, : possible[row].sum()].tolist():
             if k not in layouts:
                 layouts[k] = _layout(found[k])
                 held[k] = memory.total(layouts[k])
-            if found[k][0] > nodes:
-                break  # the rest does not fit into a node
             if held[k] <= device.room:
-                step = stepping.step(device.accelerator, device.arithmetic, layouts[k], device.peak16_tflops)
-                steps[device.accelerator.name] = step
+                each = dict(zip(priced, table[:, row, k].tolist(), strict=True))
+                steps[device.accelerator.name] = stepping.summed(each, device.arithmetic, layouts[k])
                 break
     return steps
+
+
+def _weights(memory: MemoryModel, rows: Layouts) -> Number:
+    """The least bytes of a layout: 16-bit weights and gradients, or where all is shared out, the state of training.
+
+    It only spares asking for the memory of layouts that cannot fit; of adapters, nothing is ruled out.
+    """
+    if memory.adapter is not None:
+        return np.zeros_like(rows.tensor)
+    split = rows.tensor * rows.pipeline
+    whole = 4.0 * (memory.parts.dense + memory.parts.experts / rows.expert) / split
+    shared = 12.0 * (memory.parts.dense + memory.parts.experts) / (split * rows.data)
+    return np.where(np.asarray(rows.gathers) > 0, shared, whole)
 
 
 def _layouts(
