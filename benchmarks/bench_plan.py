@@ -89,11 +89,13 @@ def loop(workload: Training, snapshot: Snapshot) -> float:
         if gpus < 1 and (sizing.min_gpus > 1 or sizing.memory_per_gpu_gib > gpus * sizing.capacity_per_gpu_gib):
             continue
         devices = gpus if gpus < 1 else float(int(gpus))
-        work = sizing.effort.gpu_hours.p50
-        nodes = max(math.ceil(sizing.min_gpus / devices), math.ceil(work / (devices * (left_h - boot_h))), 1)
+        work, grows = sizing.effort.gpu_hours_on(1.0).p50, 1.0 - sizing.effort.growth
+        share, whole = min(1.0, devices), max(1.0, devices)
+        in_time = (work / share / (left_h - boot_h)) ** (1.0 / grows)
+        nodes = max(math.ceil(sizing.min_gpus / devices), math.ceil(in_time / whole), 1)
         if stock != -1 and nodes > stock:
             continue
-        hours = boot_h + work / (nodes * devices)
+        hours = boot_h + work / (share * (nodes * whole) ** grows)
         usd = nodes * price * max(hours, column["min_billing_s"][row] / 3600)
         hazard = column["interruption_rate"][row]
         if math.isnan(hazard):

@@ -40,6 +40,11 @@ class Task:
     guessed: tuple[Assumption, ...]
 
     @cached_property
+    def most_sequences(self) -> float:
+        """Sequences at once that the stack allows."""
+        return self.parameters[f"serving.sequences.{self.job.stack}"]
+
+    @cached_property
     def _spreads(self) -> dict[str, Spreads]:
         return {}
 
@@ -221,7 +226,7 @@ def _replica(task: Task, held: _Held, devices: int) -> Replica:
         arithmetic=held.arithmetic,
         devices=devices,
         tensor=tensor,
-        most_sequences=max(1, floor(min(room, p[f"serving.sequences.{job.stack}"]))),
+        most_sequences=max(1, floor(min(room, task.most_sequences))),
         weights=held.weights,
         engine=held.mount.on(tensor, devices // tensor),
         spreads=held.spreads,

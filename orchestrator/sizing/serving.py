@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -79,7 +79,7 @@ def _online(task: Task, device: Accelerator) -> Sized:
     if isinstance(replicas, Reason):
         return replicas
     peak = job.requests_per_s * job.peak_over_mean
-    share = task.parameters["serving.network_share"]
+    share, most = task.parameters["serving.network_share"], task.most_sequences
     best: tuple[int, int, int, Replica] | None = None
     refusal: Reason | None = None
     for replica in replicas:
@@ -90,8 +90,8 @@ def _online(task: Task, device: Accelerator) -> Sized:
         count = needed(peak, task.load * replica.rate(batch))
         if best is None or count * replica.devices < best[0]:
             best = (count * replica.devices, count, batch, replica)
-        if count == 1:
-            break  # more devices for a replica that answers all alone cost more
+        if count == 1 or batch >= most:
+            break  # more devices for a replica that answers all alone, or is as full as the stack allows, cost more
     if best is None:
         return refusal if refusal is not None else _never(task)
     _, count, batch, replica = best
@@ -131,8 +131,7 @@ def _offline(task: Task, device: Accelerator) -> Sized:
     replicas = replicas_on(task, device)
     if isinstance(replicas, Reason):
         return replicas
-    # Per device; the first of equals has the fewest devices.
-    replica = max(replicas, key=lambda each: each.rate(each.most_sequences) / each.devices)
+    replica = _most_per_device(replicas, task.most_sequences)
     batch = replica.most_sequences
     rate = replica.rate(batch)
     # `rate` is the calibrated middle already: the band is taken of what the model alone says.
@@ -142,6 +141,17 @@ def _offline(task: Task, device: Accelerator) -> Sized:
     kwh = hours.scaled(energy.device_it_watts(device, share, task.parameters) / 1e3)
     work = FiniteWork(gpu_hours=hours, energy_kwh=kwh, gpus=replica.devices)
     return _sizing(task, replica, work, batch=batch, rate=rate, whole=job.requests * task.flops_per_request)
+
+
+def _most_per_device(replicas: Iterator[Replica], most: float) -> Replica:
+    """The replica that answers most per device; of equals, that with the fewest devices."""
+    best = next(replicas)
+    for replica in () if best.most_sequences >= most else replicas:
+        if replica.rate(replica.most_sequences) / replica.devices > best.rate(best.most_sequences) / best.devices:
+            best = replica
+        if replica.most_sequences >= most:
+            break  # more devices hold no more sequences
+    return best
 
 
 def _sizing(task: Task, replica: Replica, effort: Effort, *, batch: int, rate: float, whole: float) -> Sizing:
