@@ -34,7 +34,7 @@ def test_olmo_3s_meter_reads_as_we_say_of_a_device_and_its_host(reading_w: float
 
 def test_olmo_3s_energy_is_met_from_its_device_hours() -> None:
     reading_kwh = rows()["Olmo 3 7B"] * 1e3
-    assert energy.it_energy_kwh(234_000, H100_W) == pytest.approx(reading_kwh, rel=0.02)
+    assert 234_000 * energy.it_watts(H100_W) / 1e3 == pytest.approx(reading_kwh, rel=0.02)
 
 
 def test_gpt_3s_servers_drew_as_we_say() -> None:

@@ -6,13 +6,15 @@ import pytest
 
 from orchestrator.catalog.accelerators import load
 from orchestrator.domain.accelerator import Precision
+from orchestrator.domain.parallelism import Sharding
 from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.sizing import Sizing
 from orchestrator.domain.workload import Inference, Model, Population, Training
 from orchestrator.sizing.arithmetic import BYTES
 from orchestrator.sizing.energy import energy_usd, site_energy_kwh
 from orchestrator.sizing.flops import inference_flops, training_flops
-from orchestrator.sizing.memory import GIB, largest_trainable
+from orchestrator.sizing.memory import GIB
+from orchestrator.sizing.recipes import Framework, recipe
 from orchestrator.sizing.size import size
 from orchestrator.sizing.throughput import device_hours, usd_per_1000_tokens
 
@@ -96,11 +98,12 @@ def test_gpt3_in_fp32_is_700_gb_and_never_fits_one_gpu() -> None:
 
 def test_twelve_gigabytes_train_a_billion_parameters_by_the_rule_of_thumb() -> None:
     weights_fp32, extra = 4.0, 8.0  # the rule counts Adam's two moments and forgets the gradients
-    assert largest_trainable(12e9, weights_fp32 + extra) == 1e9
+    assert 12e9 / (weights_fp32 + extra) == 1e9
     # The popular "4 B on 12 GB" leaves 3 bytes per parameter: less than 16-bit weights and gradients.
     assert 12e9 / 4e9 == 3.0
     assert 2 * BYTES[Precision.BF16] > 3.0
-    assert largest_trainable(12e9, 16.0) == 0.75e9  # with gradients and FP32 master weights
+    # With gradients and FP32 master weights, as the ZeRO paper counts them.
+    assert 12e9 / sum(recipe(Framework.ZERO, Precision.BF16).states[Sharding.NONE]) == 0.75e9
 
 
 def test_a_12_gb_gpu_trains_half_a_billion_but_not_a_billion_alone() -> None:
