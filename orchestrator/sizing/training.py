@@ -266,8 +266,8 @@ def _planned(task: Task, device: Accelerator, chosen: Arithmetic, fit: Fit) -> S
         known = task.generation_of(device, Kind.TRAINING)
         band, notes = known.band, (*known.notes, *notes)
         hours = each * task.flops / task.work.matrix_flops / 3600.0
-        # Where the regression leaves its published runs behind, it still does not beat the peak.
-        hours = max(hours, device_hours(task.flops, chosen.peak_tflops, 1.0) / band.p50)
+        # Beyond its published runs the regression still does not beat the peak, not by rounding either.
+        hours = max(hours, device_hours(task.flops, chosen.peak_tflops, 1.0 - 1e-12) / band.p50)
         mfu = _mfu(task, chosen, hours * band.p50, _origin(device))
         grows = growth(task.work, device.generation, p)
     terms = task.terms_of(chosen.precision, fit)
