@@ -26,15 +26,13 @@ from orchestrator.catalog.accelerators import load
 from orchestrator.catalog.devices import resolver
 from orchestrator.domain.accelerator import Accelerator
 from orchestrator.domain.reason import Reason
-from orchestrator.sizing import parameters as parameter_file
 from orchestrator.sizing.accuracy import Prediction, Quantity
 from orchestrator.sizing.observed import InferenceRun, TrainingRun
-from orchestrator.sizing.parameters import Parameter, Parameters, bundled
+from orchestrator.sizing.parameters import FILE, Parameter, Parameters, bundled
 from orchestrator.sizing.predict import predict_inference, predict_training
 from orchestrator.spec.history.reader import read
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "sizing"
-FILE = Path(parameter_file.__file__).parent / parameter_file.FILE
 TAIL = 1.2815515655446004  # standard deviations from the median to the 10th or 90th percentile
 ROUNDS = 25
 

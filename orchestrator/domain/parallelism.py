@@ -62,3 +62,11 @@ class Parallelism:
     def model_devices(self) -> int:
         """Devices that hold one copy of the model between them, sharding aside."""
         return self.tensor * self.pipeline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """How devices are wired: `node_devices` share the fast links, beyond them is the fabric."""
+
+    node_devices: float = 8.0
+    fabric_gb_per_s: float = 50.0  # GB/s of one device into the fabric, one way: 400 Gb/s

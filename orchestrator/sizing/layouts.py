@@ -10,13 +10,12 @@ from typing import Final
 import numpy as np
 
 from orchestrator.domain.accelerator import Accelerator, Precision
-from orchestrator.domain.parallelism import Parallelism, Recompute, Sharding
+from orchestrator.domain.parallelism import Cluster, Parallelism, Recompute, Sharding
 from orchestrator.domain.sizing import Step
 from orchestrator.sizing.arithmetic import Arithmetic
 from orchestrator.sizing.parameters import Parameters
 from orchestrator.sizing.steptime import (
     MODERN_YEAR,
-    Cluster,
     Layouts,
     Machine,
     Number,
@@ -135,7 +134,7 @@ def fastest(
     for row, device in enumerate(devices):
         for k in order[row, : possible[row].sum()].tolist():
             if k not in layouts:
-                layouts[k] = _layout(found[k])
+                layouts[k] = _layout(found[k], recompute)
                 held[k] = memory.total(layouts[k])
             if held[k] <= device.room:
                 each = dict(zip(priced, table[:, row, k].tolist(), strict=True))
@@ -183,7 +182,7 @@ def _layouts(
                         yield (tensor, pipeline, data, expert, micro_batch, count, chunks, sharded, full)
 
 
-def _layout(found: tuple[int, ...]) -> Parallelism:
+def _layout(found: tuple[int, ...], recompute: Recompute | None) -> Parallelism:
     tensor, pipeline, data, expert, micro_batch, passes, chunks, sharded, full = found
     return Parallelism(
         tensor=tensor,
@@ -194,7 +193,7 @@ def _layout(found: tuple[int, ...]) -> Parallelism:
         micro_batches=passes,
         interleave=chunks,
         sharding=Sharding.ZERO_3 if sharded else Sharding.ZERO_1,
-        recompute=Recompute.FULL if full else Recompute.SELECTIVE,
+        recompute=Recompute.FULL if full else recompute or Recompute.SELECTIVE,
     )
 
 

@@ -6,11 +6,11 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from orchestrator.domain.sizing import Assumption
 
-FILE = "parameters.csv"
+FILE = Path(__file__).with_name("parameters.csv")
 CALIBRATION = "calibration."  # what the names of a user's own numbers begin with
 
 
@@ -74,7 +74,7 @@ class Parameters(Mapping[str, float]):
 @cache
 def bundled() -> Parameters:
     """The parameters that isoflop comes with: a constant that happens to be kept in a file."""
-    lines = (files("orchestrator.sizing") / FILE).read_text(encoding="utf-8").splitlines()
+    lines = FILE.read_text(encoding="utf-8").splitlines()
     return Parameters(
         Parameter(
             name=row["name"],

@@ -6,7 +6,7 @@ from math import floor
 from typing import Final
 
 from orchestrator.domain.accelerator import Accelerator, Precision
-from orchestrator.domain.parallelism import Parallelism, Recompute, Sharding
+from orchestrator.domain.parallelism import Cluster, Parallelism, Recompute, Sharding
 from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.workload import Stack
 from orchestrator.sizing import arithmetic, efficiency, memory
@@ -17,7 +17,7 @@ from orchestrator.sizing.memory import kv_bytes_per_token
 from orchestrator.sizing.observed import InferenceRun, TrainingRun
 from orchestrator.sizing.parameters import Parameters
 from orchestrator.sizing.shape import shape_of
-from orchestrator.sizing.steptime import MODERN_YEAR, Cluster, Layouts, machine_of, seconds_per_token
+from orchestrator.sizing.steptime import MODERN_YEAR, Layouts, machine_of, seconds_per_token
 from orchestrator.sizing.throughput import Engine
 from orchestrator.sizing.utilisation import Circumstances, PlanningModel
 from orchestrator.sizing.work import TrainingWork, work_of

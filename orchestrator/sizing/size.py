@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 
 from orchestrator.domain.accelerator import Accelerator
+from orchestrator.domain.parallelism import Cluster
 from orchestrator.domain.reason import Reason
 from orchestrator.domain.sizing import Sizing
 from orchestrator.domain.workload import FineTune, Inference, Training, Workload
 from orchestrator.sizing.parameters import Parameters, bundled
-from orchestrator.sizing.serving import batch_sizer, inference_sizer
-from orchestrator.sizing.steptime import Cluster
-from orchestrator.sizing.training import size_training
 
 
 def size(
@@ -31,7 +30,13 @@ def size(
     of one is the caller's question (`memory_per_gpu_gib` against the fraction's share of `capacity_per_gpu_gib`).
     """
     known = bundled() if parameters is None else parameters
+    # One process sizes one kind of work more often than not, and half of the code is for the other.
     if isinstance(workload, Training | FineTune):
-        return size_training(workload, accelerators, known, gpus=gpus, cluster=cluster, layouts=layouts)
-    sized = inference_sizer(workload, known) if isinstance(workload, Inference) else batch_sizer(workload, known)
+        training = importlib.import_module("orchestrator.sizing.training")
+        found: dict[str, Sizing | Reason] = training.size_training(
+            workload, accelerators, known, gpus=gpus, cluster=cluster, layouts=layouts
+        )
+        return found
+    serving = importlib.import_module("orchestrator.sizing.serving")
+    sized = (serving.inference_sizer if isinstance(workload, Inference) else serving.batch_sizer)(workload, known)
     return {device.name: sized(device) for device in accelerators}

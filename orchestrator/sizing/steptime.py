@@ -14,7 +14,7 @@ import numpy as np
 
 from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.offerbook import FloatArray
-from orchestrator.domain.parallelism import Parallelism, Recompute, Sharding
+from orchestrator.domain.parallelism import Cluster, Parallelism, Recompute, Sharding
 from orchestrator.sizing.parameters import Parameters
 from orchestrator.sizing.utilisation import BENT, RECOMPUTED, family
 from orchestrator.sizing.work import TrainingWork
@@ -23,14 +23,6 @@ Number: TypeAlias = float | FloatArray
 MODERN_YEAR: Final = 2025  # since when communication under computation and fused kernels are what users get
 WIDTH: Final = 2.0  # bytes of what is communicated: 16-bit numbers
 PARTS: Final = ("matrix products", "attention", "elementwise", "launch", "tensor-parallel", "experts", "bubble", "data")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """How the devices are wired: `node_devices` share the fast links, beyond them is the fabric."""
-
-    node_devices: float = 8.0
-    fabric_gb_per_s: float = 50.0  # GB/s of one device into the fabric, one way: 400 Gb/s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.catalog.accelerators import load
 from orchestrator.domain.accelerator import Accelerator, Precision
-from orchestrator.domain.parallelism import Parallelism, Recompute, Sharding
+from orchestrator.domain.parallelism import Cluster, Parallelism, Recompute, Sharding
 from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.sizing import FiniteWork, Sizing, Step
 from orchestrator.domain.workload import FineTune, Method, Model, Training
@@ -18,7 +18,6 @@ from orchestrator.sizing import memory
 from orchestrator.sizing.layouts import Stepper, step_tokens, stepper, usual_batch, wired
 from orchestrator.sizing.parameters import bundled
 from orchestrator.sizing.size import size
-from orchestrator.sizing.steptime import Cluster
 from orchestrator.sizing.training import reference_tflops, task_of
 from orchestrator.sizing.work import work_of
 from orchestrator.spec.models import find_model

@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 
 from orchestrator.domain.accelerator import Precision
-from orchestrator.domain.parallelism import Parallelism, Recompute, Sharding
+from orchestrator.domain.parallelism import Cluster, Parallelism, Recompute, Sharding
 from orchestrator.sizing.parameters import Parameters
-from orchestrator.sizing.steptime import PARTS, Cluster, Layouts, Machine, machine_of, parts, seconds_per_token
+from orchestrator.sizing.steptime import (
+    PARTS,
+    Layouts,
+    Machine,
+    machine_of,
+    parts,
+    seconds_per_token,
+)
 from orchestrator.sizing.work import TrainingWork
 from tests.unit.sizing.given import BIG, table
 

@@ -7,12 +7,11 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.domain.accelerator import Precision
-from orchestrator.domain.parallelism import Parallelism, Recompute, Sharding
+from orchestrator.domain.parallelism import Cluster, Parallelism, Recompute, Sharding
 from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.sizing import FiniteWork, Sizing
 from orchestrator.domain.workload import FineTune, Method
 from orchestrator.sizing.size import size
-from orchestrator.sizing.steptime import Cluster
 from orchestrator.sizing.training import reference_tflops, task_of
 from tests.unit.sizing.given import (
     BIG,
