@@ -15,7 +15,7 @@ from orchestrator.domain.network import Place
 from orchestrator.domain.offerbook import FloatArray, OfferBook
 from orchestrator.domain.reason import ReasonCode
 from orchestrator.domain.sites import ANTIPODE_RTT_MS, Atlas, Sites
-from orchestrator.domain.sizing import Service
+from orchestrator.domain.sizing import Service, Sizing
 from orchestrator.domain.workload import Inference
 
 NAME = "latency"
@@ -27,9 +27,9 @@ DEFAULTS: Mapping[str, float] = {
 class LatencyPolicy:
     """For workloads with users; it neither refuses nor prices any other.
 
-    Hard: `limits.latency`, for the users that are farthest, with the model's times at the 90th percentile, the nearest
-    that sizings hold to the 95th that the limit is about. Soft: the term `latency`, `usd_per_ms` times the round trip
-    in ms, averaged over the users by request rate.
+    Hard: `limits.latency`, for the users that are farthest: the time in which 95 of 100 requests get their first token
+    (the usual time where a sizing does not say), and every time at the 90th percentile of its estimate. Soft: the term
+    `latency`, `usd_per_ms` times the round trip in ms, averaged over the users by request rate.
     """
 
     name = NAME
@@ -58,11 +58,12 @@ class LatencyPolicy:
             template = "the place of the offer's region is unknown, and so its distance to the users"
             refusals.append(Refusals(ReasonCode.LATENCY, unknown, template, np.zeros(len(candidates), np.float64)))
             first = np.where(unknown, 0.0, rtt_s) + ttft_s
+            most = " in 95 of 100 requests" if all(_says_p95(sizing) for sizing in candidates.sizings) else ""
             if target.first_token_s is not None:
-                refusals.append(_over("the first token takes", first, target.first_token_s))
+                refusals.append(_over("the first token takes", first, target.first_token_s, most))
             if target.total_s is not None:
                 whole = first + workload.output_tokens * tpot_s
-                refusals.append(_over("the whole answer takes", whole, target.total_s))
+                refusals.append(_over("the whole answer takes", whole, target.total_s, most))
         return refusals
 
     def price(self, view: PlanView, candidates: Candidates) -> Mapping[str, Usd]:
@@ -78,23 +79,29 @@ class LatencyPolicy:
         return {"latency": slope * np.where(np.isnan(mean_ms), ANTIPODE_RTT_MS, mean_ms)}
 
 
-def _over(what: str, seconds: FloatArray, limit_s: float) -> Refusals:
-    template = (
-        f"{what} {{figure:,.0f}} ms (round trip included, 90th percentile); the limit is {limit_s * 1000:,.0f} ms"
-    )
-    if what.startswith("a further"):
-        template = template.replace("round trip included, ", "")
-    figure = seconds * 1000.0
-    return Refusals(ReasonCode.LATENCY, seconds > limit_s, template, figure)
+def _over(what: str, seconds: FloatArray, limit_s: float, most: str = "") -> Refusals:
+    trip = "" if what.startswith("a further") else "round trip included, "
+    template = f"{what} {{figure:,.0f}} ms{most} ({trip}90th percentile); the limit is {limit_s * 1000:,.0f} ms"
+    return Refusals(ReasonCode.LATENCY, seconds > limit_s, template, seconds * 1000.0)
+
+
+def _says_p95(sizing: Sizing) -> bool:
+    return isinstance(sizing.effort, Service) and sizing.effort.ttft_p95_s is not None
 
 
 def _answer_times(candidates: Candidates) -> tuple[FloatArray, FloatArray]:
-    """Seconds to the first and to each further token at the 90th percentile; a fraction of a device is slower by it."""
+    """Seconds to the first and to each further token at the 90th percentile of the estimates; a fraction of a device
+    is slower by it.
+    """
     efforts = {row: sizing.effort for row, sizing in enumerate(candidates.sizings)}
-    first = {row: effort.ttft_s.p90 if isinstance(effort, Service) else 0.0 for row, effort in efforts.items()}
+    first = {row: _first_s(effort) if isinstance(effort, Service) else 0.0 for row, effort in efforts.items()}
     further = {row: effort.tpot_s.p90 if isinstance(effort, Service) else 0.0 for row, effort in efforts.items()}
     share = np.minimum(candidates.book.gpus, 1.0)
     return candidates.sized(first) / share, candidates.sized(further) / share
+
+
+def _first_s(effort: Service) -> float:
+    return (effort.ttft_s if effort.ttft_p95_s is None else effort.ttft_p95_s).p90
 
 
 @dataclass(frozen=True, slots=True, eq=False)

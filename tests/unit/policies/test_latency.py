@@ -1,5 +1,7 @@
 """The latency policy: who is refused, and what a millisecond costs."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.domain.candidates import Candidates, PlanView
@@ -22,6 +24,7 @@ SERVICE = Service(
     tpot_s=Band(0.01, 0.02, 0.04),
     watts_per_replica=700.0,
 )
+QUEUED = replace(SERVICE, ttft_p95_s=Band(0.1, 0.2, 0.3))
 LINKS = (
     Link(a="Frankfurt", b="acme/us-east-1", rtt_ms=90.0, gbit_s=1.0, origin="test"),
     Link(a="acme/eu-central-1", b="Frankfurt", rtt_ms=2.0, gbit_s=1.0, origin="test"),
@@ -30,18 +33,18 @@ LINKS = (
 NEAR, FAR, NOWHERE = offer(region="eu-central-1"), offer(region="us-east-1"), offer(region="mars-1")
 
 
-def look(workload: Workload, *offers: Offer) -> tuple[PlanView, Candidates]:
+def look(workload: Workload, *offers: Offer, service: Service = SERVICE) -> tuple[PlanView, Candidates]:
     market = snapshot(*offers, network=network(links=LINKS))
     view = PlanView(workload=workload, snapshot=market)
-    return view, build(workload, market, {"H100-SXM": sizing(effort=SERVICE)}, Sieve(market.book))
+    return view, build(workload, market, {"H100-SXM": sizing(effort=service)}, Sieve(market.book))
 
 
 def serving(**target: float) -> Inference:
     return inference(limits=Limits(latency=LatencyTarget(**target)))
 
 
-def refused(workload: Workload, *offers: Offer) -> dict[str, str]:
-    view, candidates = look(workload, *offers)
+def refused(workload: Workload, *offers: Offer, service: Service = SERVICE) -> dict[str, str]:
+    view, candidates = look(workload, *offers, service=service)
     details: dict[str, str] = {}
     for refusals in POLICY.refuse(view, candidates):
         for row, out in enumerate(refusals.refused.tolist()):
@@ -54,6 +57,17 @@ def test_the_first_token_is_round_trip_and_prefill() -> None:
     assert refused(serving(first_token_s=0.25), NEAR, FAR) == {
         "us-east-1": "the first token takes 290 ms (round trip included, 90th percentile); the limit is 250 ms"
     }
+
+
+def test_limits_are_about_95_of_100_requests_where_the_sizing_knows_them() -> None:
+    assert refused(serving(first_token_s=0.35), NEAR, FAR, service=QUEUED) == {
+        "us-east-1": "the first token takes 390 ms in 95 of 100 requests (round trip included, 90th percentile);"
+        " the limit is 350 ms"
+    }
+    # 256 tokens at 40 ms, 300 ms to the first, and the round trip.
+    whole = refused(serving(total_s=10.6), NEAR, FAR, service=QUEUED)
+    assert list(whole) == ["us-east-1"]
+    assert whole["us-east-1"].startswith("the whole answer takes 10,630 ms in 95 of 100 requests")
 
 
 def test_further_tokens_have_no_round_trip() -> None:
