@@ -47,6 +47,7 @@ class Step:
     seconds: float
     mfu: float  # model FLOP/s utilisation of the step alone: no failures, no checkpoints
     parts: tuple[tuple[str, float], ...] = ()  # where the seconds go: compute, tensor-parallel, bubble, ...
+    memory: tuple[MemoryTerm, ...] = ()  # of the fullest device, overhead included
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,11 +15,11 @@ from orchestrator.domain.sizing import Step
 from orchestrator.sizing.arithmetic import Arithmetic
 from orchestrator.sizing.parameters import Parameters
 from orchestrator.sizing.steptime import (
-    MODERN_YEAR,
     Layouts,
     Machine,
     Number,
     machine_of,
+    modern_on,
     parts,
 )
 from orchestrator.sizing.training_memory import MemoryModel
@@ -61,7 +61,7 @@ class Stepper:
     work: TrainingWork
     cluster: Cluster
     parameters: Parameters
-    modern: bool
+    year: float  # of the software
 
     def machine(self, device: Accelerator, precision: Precision, peak16_tflops: float) -> Machine:
         """`device` as rates."""
@@ -71,7 +71,9 @@ class Stepper:
     def step(self, device: Accelerator, chosen: Arithmetic, layout: Parallelism, peak16_tflops: float) -> Step:
         """One optimizer step in `layout`."""
         machine = self.machine(device, chosen.precision, peak16_tflops)
-        found = parts(self.work, machine, Layouts.of(layout), self.parameters, modern=self.modern)
+        found = parts(
+            self.work, machine, Layouts.of(layout), self.parameters, modern=modern_on(device.generation, self.year)
+        )
         return self.summed({name: float(value) for name, value in found.items()}, chosen, layout)
 
     def summed(self, found: Mapping[str, float], chosen: Arithmetic, layout: Parallelism) -> Step:
@@ -85,7 +87,7 @@ class Stepper:
 
 def stepper(work: TrainingWork, cluster: Cluster, parameters: Parameters) -> Stepper:
     """With the software of a job that starts now."""
-    return Stepper(work, cluster, parameters, parameters["planning.software_year"] >= MODERN_YEAR)
+    return Stepper(work, cluster, parameters, parameters["planning.software_year"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ def fastest(
         return {}
     rows = Layouts(*np.array(found).T[:, np.newaxis, :])
     column = _column([stepping.machine(d.accelerator, d.arithmetic.precision, d.peak16_tflops) for d in devices])
-    priced = parts(work, column, rows, stepping.parameters, modern=stepping.modern)
+    modern = np.array([[modern_on(device.accelerator.generation, stepping.year)] for device in devices])
+    priced = parts(work, column, rows, stepping.parameters, modern=modern)
     shape = (len(devices), len(found))
     table = np.stack([np.broadcast_to(np.asarray(value), shape) for value in priced.values()])
     seconds = table.sum(axis=0)

@@ -17,7 +17,7 @@ from orchestrator.sizing.memory import kv_bytes_per_token
 from orchestrator.sizing.observed import InferenceRun, TrainingRun
 from orchestrator.sizing.parameters import Parameters
 from orchestrator.sizing.shape import shape_of
-from orchestrator.sizing.steptime import MODERN_YEAR, Layouts, machine_of, seconds_per_token
+from orchestrator.sizing.steptime import Layouts, machine_of, modern_on, seconds_per_token
 from orchestrator.sizing.throughput import Engine
 from orchestrator.sizing.utilisation import Circumstances, PlanningModel
 from orchestrator.sizing.work import TrainingWork, work_of
@@ -108,7 +108,7 @@ def _step(
         fabric_gb_per_s=run.fabric_gb_per_s or (37.5 if device.generation == "gaudi" else 25.0),
     )
     machine = machine_of(device, run.precision, cluster, parameters, peak16_tflops=run.peak16_tflops)
-    modern = (run.year or parameters["planning.software_year"]) >= MODERN_YEAR
+    modern = modern_on(device.generation, run.year or parameters["planning.software_year"])
     each = float(seconds_per_token(work, machine, Layouts.of(layout), parameters, modern=modern))
     return each if run.benchmark else each / parameters["step.run"]
 

@@ -13,16 +13,26 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from orchestrator.domain.accelerator import Accelerator, Precision
-from orchestrator.domain.offerbook import FloatArray
+from orchestrator.domain.offerbook import BoolArray, FloatArray
 from orchestrator.domain.parallelism import Cluster, Parallelism, Recompute, Sharding
 from orchestrator.sizing.parameters import Parameters
 from orchestrator.sizing.utilisation import BENT, RECOMPUTED, family
 from orchestrator.sizing.work import TrainingWork
 
 Number: TypeAlias = float | FloatArray
-MODERN_YEAR: Final = 2025  # since when communication under computation and fused kernels are what users get
+Truth: TypeAlias = bool | BoolArray
+# Since when communication under computation and fused kernels are what users get, on the devices they are written for.
+MODERN_YEAR: Final = 2025
 WIDTH: Final = 2.0  # bytes of what is communicated: 16-bit numbers
 PARTS: Final = ("matrix products", "attention", "elementwise", "launch", "tensor-parallel", "experts", "bubble", "data")
+
+
+def modern_on(generation: str, year: float) -> bool:
+    """Whether software of `year` hides communication and fuses kernels on devices of `generation`.
+
+    Published steps of such software are of Hopper and Blackwell alone; older devices keep the older software's pace.
+    """
+    return year >= MODERN_YEAR and generation in BENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +100,7 @@ def machine_of(
 
 
 def parts(
-    work: TrainingWork, machine: Machine, layout: Layouts, parameters: Parameters, *, modern: bool
+    work: TrainingWork, machine: Machine, layout: Layouts, parameters: Parameters, *, modern: Truth
 ) -> dict[str, Number]:
     """Device-seconds per token by part (`PARTS`), of `work` on `machine` in `layout`.
 
@@ -107,7 +117,7 @@ def parts(
     """
     p = parameters
     redo = 1.0 + (RECOMPUTED - 1.0) * layout.recomputes
-    leaner = p["step.modern.kernels"] if modern else 1.0
+    leaner = np.where(modern, p["step.modern.kernels"], 1.0)
     split = p["step.experts.matrix"] if work.narrow_experts else 1.0
     matrix = work.matrix_flops * redo / (machine.matrix_flops_per_s * split)
     attention = leaner * work.attention_flops * redo / machine.attention_flops_per_s
@@ -116,7 +126,7 @@ def parts(
     elementwise = leaner * moved * redo / machine.bytes_per_s
     tokens_per_pass = layout.micro_batch * work.sequence_length
     launch = p["step.launch_s"] * work.layers * 3.0 * redo / tokens_per_pass * layout.tensor
-    exposed = p["step.modern.tensor"] if modern else 1.0
+    exposed = np.where(modern, p["step.modern.tensor"], 1.0)
     reduces = 4.0 + 2.0 * layout.recomputes
     slice_bytes = reduces * WIDTH * (layout.tensor - 1.0) * work.hidden * WIDTH * work.layers
     tensor = exposed * slice_bytes / machine.link_bytes_per_s
@@ -190,7 +200,7 @@ def _replicated(work: TrainingWork, layout: Layouts) -> Number:
 
 
 def seconds_per_token(
-    work: TrainingWork, machine: Machine, layout: Layouts, parameters: Parameters, *, modern: bool
+    work: TrainingWork, machine: Machine, layout: Layouts, parameters: Parameters, *, modern: Truth
 ) -> Number:
     """Device-seconds of one token, all parts."""
     total: Number = 0.0

@@ -10,12 +10,13 @@ from typing import TypeAlias
 from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.parallelism import Parallelism
 from orchestrator.domain.reason import Reason, ReasonCode
-from orchestrator.domain.sizing import Assumption, FiniteWork, Sizing, Step
+from orchestrator.domain.sizing import Assumption, FiniteWork, MemoryTerm, Sizing, Step
 from orchestrator.sizing import memory
 from orchestrator.sizing.arithmetic import Arithmetic
 from orchestrator.sizing.calibration import Kind
 from orchestrator.sizing.layouts import Searched, fastest, step_tokens, stepper, usual_batch
 from orchestrator.sizing.memory import GIB
+from orchestrator.sizing.training_memory import Terms
 from orchestrator.sizing.training_task import Estimate, Task, mfu_of, reference_tflops, sizing_of, state_notes
 from orchestrator.sizing.utilisation import growth
 
@@ -36,7 +37,8 @@ def laid_out(task: Task, device: Accelerator, chosen: Arithmetic, layout: Parall
             f" {room / GIB:,.1f} GiB to use: more tensor or pipeline stages, sharding zero-3, or full recompute"
         )
         return Reason("sizing", ReasonCode.NO_FIT, detail)
-    step = stepper(task.work, task.cluster, p).step(device, chosen, layout, reference_tflops(device, chosen))
+    alone = stepper(task.work, task.cluster, p).step(device, chosen, layout, reference_tflops(device, chosen))
+    step = _with_memory(alone, terms, device)
     done = step_tokens(layout, task.work.sequence_length)
     share = task.flops / task.work.matrix_flops / task.job.tokens  # adapters train less
     hours = step.seconds * n / done * task.job.tokens * share / 3600.0 / p["step.run"]
@@ -78,13 +80,21 @@ def with_layouts(task: Task, accelerators: Sequence[Accelerator], found: dict[st
             global_batch_tokens=task.work.global_batch_tokens or usual_batch(task.work, gpus, task.parameters),
             recompute=task.job.recompute,
         )
-    return {name: _with_step(sizing, steps.get(name)) for name, sizing in found.items()}
+    by_name = {device.name: device for device in accelerators}
+    return {name: _with_step(task, by_name[name], sizing, steps.get(name)) for name, sizing in found.items()}
 
 
-def _with_step(sizing: Sized, step: Step | None) -> Sized:
+def _with_step(task: Task, device: Accelerator, sizing: Sized, step: Step | None) -> Sized:
     if step is None or isinstance(sizing, Reason) or not isinstance(sizing.effort, FiniteWork):
         return sizing
-    return replace(sizing, effort=replace(sizing.effort, step=step))
+    terms = task.fit_of(sizing.precision).memory.terms(step.parallelism)
+    return replace(sizing, effort=replace(sizing.effort, step=_with_memory(step, terms, device)))
+
+
+def _with_memory(step: Step, terms: Terms, device: Accelerator) -> Step:
+    """The step with what its layout holds on the fullest device."""
+    held = (*zip(Terms._fields, terms, strict=True), ("overhead", memory.overhead_bytes(device)))
+    return replace(step, memory=tuple([MemoryTerm(name, size / GIB) for name, size in held]))
 
 
 def _with_batch(task: Task, layout: Parallelism) -> tuple[Parallelism, tuple[Assumption, ...]]:

@@ -160,6 +160,7 @@ def task_of(job: Training | FineTune, parameters: Parameters, *, gpus: int | Non
             memory.RESERVE,
             *energy.assumptions(parameters),
             *fallbacks.beyond_context(job),
+            *goodput.assumptions(parameters),
         ),
     )
 
