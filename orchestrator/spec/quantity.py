@@ -128,6 +128,21 @@ RATIO = Dimension(
     most=1.0,
     bare=True,
 )
+BANDWIDTH = Dimension(
+    name="a bandwidth",
+    examples="bits or bytes per second, such as 400Gbps, 10 Gbit/s or 50 GB/s",
+    units=_units(
+        ("1e-3", "Mb Mbit Mbits"),
+        (1, "Gb Gbit Gbits"),
+        ("1e3", "Tb Tbit Tbits"),
+        ("8e-3", "MB megabytes"),
+        (8, "GB gigabytes"),
+        ("8e3", "TB terabytes"),
+    ),
+    least=1e-6,
+    most=1e6,
+    hints={f"{x.lower()}b": f"{x.lower()}b can mean {x}bit or {x}B: write which" for x in "MGT"},
+)
 NUMBER = Dimension(name="a number", examples="a number, such as 0.5", units={}, least=1e-300, most=1e300, bare=True)
 
 _NUMBER = re.compile(r"(?:\d[\d_]*(?:\.[\d_]*)?|\.\d[\d_]*)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -135,6 +150,7 @@ _UNIT = re.compile(r"\s*([A-Za-zµ%]*)\s*")
 _NOT_FINITE = re.compile(r"[+-]?\.?(?:nan|inf|infinity)\b", re.IGNORECASE)
 _NOUN = re.compile(r"(?<=[\s\dkKmMbBtTgG])\s*\b(?:tokens?|parameters?|params?|requests?|reqs?)$", re.IGNORECASE)
 _PER = re.compile(r"\s*(?:/|\bper\b|\b(?=[rq]ps$))\s*", re.IGNORECASE)
+_PER_SECOND = re.compile(r"(?:\s*(?:/|\bper\b)\s*(?:s|sec|second)|(?<=[bB])ps)$")
 _CURRENCY = re.compile(r"^(?:US)?\$|^USD\b|\bUSD$|\bdollars?$", re.IGNORECASE)
 _FOREIGN = re.compile(r"[€£¥₹]|\b(?:EUR|GBP|JPY|CNY|INR|CHF|AUD|CAD)\b", re.IGNORECASE)
 
@@ -195,6 +211,15 @@ def rate_per_s(text: str) -> float:
     events = _exact(_NOUN.sub("", parts[0]), RATE, text)
     unit = "s" if parts[1].lower() in {"rps", "qps"} else parts[1]
     return _bounded(events / _scale(unit, DURATION, text), RATE, text)
+
+
+def bandwidth_gbit_s(text: str) -> float:
+    """Gbit/s: `400Gbps`, `10 Gbit/s`, `50 GB/s` (bytes: 400 Gbit/s). Raises: QuantityError."""
+    cleaned = _clean(text, BANDWIDTH)
+    amount = _PER_SECOND.sub("", cleaned)
+    if amount == cleaned:
+        raise QuantityError(f"{shown(text)} does not say per second", BANDWIDTH.examples)
+    return _parse(amount, BANDWIDTH, text)
 
 
 def format_count(value: float) -> str:

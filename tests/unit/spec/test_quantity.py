@@ -96,6 +96,22 @@ def test_ratios_are_fractions_or_percentages() -> None:
     assert quantity.ratio("0.45") == quantity.ratio("45%") == 0.45
 
 
+@pytest.mark.parametrize(
+    ("text", "gbit_s"),
+    [
+        ("400Gbps", 400.0),
+        ("10 Gbit/s", 10.0),
+        ("25 Gb per second", 25.0),
+        ("1.6 Tbps", 1600.0),
+        ("50 GB/s", 400.0),
+        ("125MBps", 1.0),
+        ("0Gbps", 0.0),
+    ],
+)
+def test_bandwidths_are_bits_or_bytes_per_second(text: str, gbit_s: float) -> None:
+    assert quantity.bandwidth_gbit_s(text) == pytest.approx(gbit_s)
+
+
 PARSERS = [
     quantity.count,
     quantity.duration_s,
@@ -105,6 +121,7 @@ PARSERS = [
     quantity.ratio,
     quantity.number,
     quantity.whole,
+    quantity.bandwidth_gbit_s,
 ]
 
 
@@ -140,6 +157,10 @@ def test_no_quantity_is_empty_negative_infinite_or_no_number(parse: Callable[[st
         (quantity.rate_per_s, "20", "does not say per what time"),
         (quantity.rate_per_s, "20/x", "'x' is not a unit"),
         (quantity.ratio, "45", "too large for a ratio"),
+        (quantity.bandwidth_gbit_s, "400", "does not say per second"),
+        (quantity.bandwidth_gbit_s, "400Gb", "does not say per second"),
+        (quantity.bandwidth_gbit_s, "10gbps", "gb can mean Gbit or GB"),
+        (quantity.bandwidth_gbit_s, "10 km/s", "is not a unit for a bandwidth"),
         (quantity.whole, "4k", "is not a whole number"),
         (quantity.whole, "4.0", "is not a whole number"),
     ],
