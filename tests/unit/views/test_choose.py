@@ -174,6 +174,10 @@ def test_waiting_shows_on_a_terminal_that_it_is_alive_and_leaves(monkeypatch: py
                 break
             threading.Event().wait(0.01)
     assert "thinking" in screen.getvalue()
+    for _ in range(500):  # the thread that draws is told to stop and not waited for
+        if set(threading.enumerate()) <= before:
+            break
+        threading.Event().wait(0.01)
     assert set(threading.enumerate()) <= before
 
 
