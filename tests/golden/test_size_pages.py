@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.domain.accelerator import Accelerator, Precision
-from orchestrator.domain.parallelism import Parallelism, Recompute, Sharding
+from orchestrator.domain.parallelism import Cluster, Parallelism, Recompute, Sharding
 from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.sizing import (
     Assumption,
@@ -27,10 +27,12 @@ from orchestrator.domain.workload import Workload
 from orchestrator.interfaces.views import machine, plain
 from orchestrator.interfaces.views.breakeven_view import BreakEvenReport, Given, Hosted, Owned
 from orchestrator.interfaces.views.compare_view import CompareReport
+from orchestrator.interfaces.views.multisite_view import OnSites
 from orchestrator.interfaces.views.page import Report
 from orchestrator.interfaces.views.size_figures import Location, Prices, Quote
 from orchestrator.interfaces.views.size_view import SizeReport
 from orchestrator.sizing.breakeven import Hosting, Pair, Site
+from orchestrator.sizing.multisite import INT8, Link, equal_sites, verdict
 from orchestrator.testing.builders import accelerator, batch_inference, inference, training
 from orchestrator.testing.clock import EPOCH
 
@@ -179,15 +181,23 @@ def break_even() -> BreakEvenReport:
     )
 
 
+def shared() -> tuple[OnSites, ...]:
+    sites = equal_sites(2, devices=512, hours_together=1758.0, steps=240_000.0, egress_usd_per_gb=0.05)
+    worth = verdict(parameters=70e9, steps=240_000.0, sites=sites, link=Link(gbit_s=10.0, rtt_s=0.06), exchange=INT8)
+    each = Reason("sizing", ReasonCode.NO_FIT, "every site holds the whole model, and 256 x A100-80GB do not: test")
+    return (OnSites(accelerator="H100-SXM", result=worth), OnSites(accelerator="A100-80GB", result=each))
+
+
 def reports() -> dict[str, Report]:
     learned = training(tokens=2e12)
     alone = replace(break_even(), workload=None, hosted=(), api_usd_per_1m=None, tokens_per_request=None)
     return {
-        "size-layout": sized(learned),
+        "size-layout": sized(learned, cluster=Cluster()),
+        "size-sites": sized(learned, sites=shared()),
         "size-site": sized(learned, location=OSLO, gpus=1024, notes=("A100 is taken as A100-80GB",)),
         "size-service-load": sized(inference(), location=OSLO),
         "size-nowhere": sized(learned, sizings=dict.fromkeys(("H100-SXM", "A100-80GB", "T4"), NO_FIT)),
-        "compare": CompareReport(sized(learned)),
+        "compare": CompareReport(sized(learned, cluster=Cluster(), sites=shared()[:1])),
         "compare-service": CompareReport(sized(inference(), location=OSLO)),
         "compare-nowhere": CompareReport(sized(learned, sizings={"T4": NO_FIT}, accelerators=(T4,))),
         "break-even": break_even(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.errors import UserError
 from orchestrator.domain.offer import Billing
 from orchestrator.domain.offerbook import FloatArray, OfferBook
-from orchestrator.interfaces.cli import session, size_asked, size_break_even
+from orchestrator.interfaces.cli import session, size_asked, size_break_even, size_sites
 from orchestrator.interfaces.cli import size_options as options
 from orchestrator.interfaces.views.choose import choose
 from orchestrator.interfaces.views.compare_view import CompareReport
@@ -36,7 +37,16 @@ def run(
     stack: options.StackName = None,
     precision: options.Of = None,
     mfu: options.Mfu = None,
+    global_batch: options.GlobalBatch = None,
+    sequence_length: options.SequenceLength = None,
     gpus: options.Gpus = None,
+    node_gpus: options.NodeGpus = None,
+    fabric: options.Fabric = None,
+    sites: options.Sites = None,
+    site_bandwidth: options.SiteBandwidth = None,
+    site_rtt: options.SiteRtt = None,
+    exchange: options.ExchangeBy = None,
+    site_egress_usd_per_gb: options.SiteEgress = None,
     accelerator: options.Accelerators = None,
     compare: options.Compare = None,
     usd_per_gpu_hour: options.UsdPerGpuHour = None,
@@ -71,6 +81,16 @@ def run(
         stack=stack,
         precision=precision,
         mfu=mfu,
+        global_batch=global_batch,
+        sequence_length=sequence_length,
+    )
+    wiring = size_asked.Wiring(node_gpus=node_gpus, fabric=fabric)
+    over = size_sites.Terms(
+        sites=sites,
+        site_bandwidth=site_bandwidth,
+        site_rtt=site_rtt,
+        exchange=exchange,
+        site_egress_usd_per_gb=site_egress_usd_per_gb,
     )
     terms = size_break_even.Terms(
         api_price=api_price,
@@ -86,10 +106,13 @@ def run(
         pue=pue,
     )
     chosen = _chosen(app.accelerators(), accelerator, compare)
+    chosen = replace(chosen, notes=(*chosen.notes, *size_asked.notes(wish)))
     parameters = app.parameters()
     named = accelerator is not None or compare is not None
     given = _given(chosen.devices, usd_per_gpu_hour)
     if break_even:
+        if strays := [*filter(None, [wiring.given()]), *(["--sites"] if sites else []), *over.strays()]:
+            raise UserError(f"{', '.join(strays)}: not with --break-even")
         prices = given or quotes(app.market(), firm=True)
         work = None if job_file is None and model is None else size_asked.subject(job_file, model, wish)[1]
         choose(as_json).show(size_break_even.report(work, chosen, prices, terms, parameters, gpus=gpus, named=named))
@@ -98,19 +121,24 @@ def run(
         raise UserError(f"{', '.join(terms.given())}: only with --break-even")
     length = session.read_option("--inference-tokens", inference_tokens, quantity.count) or 1024.0
     subject, workload = size_asked.subject(job_file, model, wish)
+    cluster = size_asked.clustered(workload, chosen.devices, gpus, wiring)
+    shared = size_sites.case(over, workload, gpus, parameters)
     report = SizeReport(
         model=subject,
         workload=workload,
         precision=workload.precision if workload is not None else precision or Precision.BF16,
-        sizings=size_asked.sized(workload, chosen.devices, parameters, gpus),
+        sizings=size_asked.sized(workload, chosen.devices, parameters, gpus, cluster),
         accelerators=chosen.devices,
         prices=given or quotes(app.market()),
         inference_tokens=length,
         now=app.clock.now(),
         gpus=gpus,
         location=size_asked.located(region, pue, app.network),
-        notes=chosen.notes,
+        notes=chosen.notes if shared is None else (*chosen.notes, *shared.notes),
+        cluster=cluster,
     )
+    if shared is not None:
+        report = replace(report, sites=size_sites.answers(shared, report.fitting()))
     if compare is not None and workload is None:
         raise UserError("--compare needs work to compare on: give --tokens N, --serve RATE or a job file")
     choose(as_json).show(report if compare is None else CompareReport(report))

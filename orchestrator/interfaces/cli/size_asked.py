@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.errors import UserError
 from orchestrator.domain.network import Network, Place
 from orchestrator.domain.offer import Tier
+from orchestrator.domain.parallelism import Cluster
 from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.sizing import Assumption, FiniteWork, Sizing
 from orchestrator.domain.workload import (
@@ -30,6 +32,9 @@ from orchestrator.sizing.parameters import Parameters
 from orchestrator.sizing.size import size
 from orchestrator.spec import models, quantity
 
+_BINARY = re.compile(r"([0-9]{1,5})[kK]")
+SEQUENCE_LENGTH = 4096  # tokens, where nobody says and the model's context is not shorter
+SEARCHED = 8  # accelerators up to which a layout is searched for each: without --gpus every one has a count of its own
 ANYWHERE = "anywhere"  # the users of a service that is sized without asking where
 
 
@@ -46,6 +51,8 @@ class Wish:
     stack: Stack | None = None
     precision: Precision | None = None
     mfu: str | None = None
+    global_batch: str | None = None
+    sequence_length: str | None = None
 
     def given(self) -> list[str]:
         """The options used, as they are typed."""
@@ -59,8 +66,23 @@ class Wish:
             "stack",
             "precision",
             "mfu",
+            "global_batch",
+            "sequence_length",
         )
         return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """What the options say about nodes and fabric; None is not given."""
+
+    node_gpus: int | None = None
+    fabric: str | None = None
+
+    def given(self) -> str:
+        """The options used, as they are typed; empty where none is."""
+        used = (("--node-gpus", self.node_gpus), ("--fabric", self.fabric))
+        return ", ".join(option for option, value in used if value is not None)
 
 
 def subject(job_file: Path | None, name: str | None, wish: Wish) -> tuple[Model, Workload | None]:
@@ -105,13 +127,50 @@ def _work(model: Model, wish: Wish) -> Workload | None:
     precision = wish.precision or Precision.BF16
     if rate is not None:
         return _service(model, wish, rate, precision)
-    if tokens is None:
-        return None
-    if wish.fine_tune is not None:
-        return FineTune(
-            name=model.name, model=model, tokens=tokens, method=wish.fine_tune, precision=precision, mfu=mfu
+    return None if tokens is None else _training(model, wish, tokens, precision, mfu)
+
+
+def _training(model: Model, wish: Wish, tokens: float, precision: Precision, mfu: float | None) -> Training | FineTune:
+    batch = session.read_option("--global-batch", wish.global_batch, quantity.count)
+    stated = session.read_option("--sequence-length", wish.sequence_length, _length)
+    for option, number in (("--global-batch", batch), ("--sequence-length", stated)):
+        if number == 0:
+            raise UserError(f"{option} 0: a step trains on something")
+    length = min(SEQUENCE_LENGTH, model.context_length or SEQUENCE_LENGTH) if stated is None else int(stated)
+    if wish.fine_tune is None:
+        return Training(
+            name=model.name,
+            model=model,
+            tokens=tokens,
+            precision=precision,
+            mfu=mfu,
+            global_batch_tokens=batch,
+            sequence_length=length,
         )
-    return Training(name=model.name, model=model, tokens=tokens, precision=precision, mfu=mfu)
+    if batch is not None and wish.fine_tune is not Method.FULL:
+        raise UserError(f"--global-batch is for training all weights, and --fine-tune {wish.fine_tune} does not")
+    return FineTune(
+        name=model.name,
+        model=model,
+        tokens=tokens,
+        method=wish.fine_tune,
+        precision=precision,
+        mfu=mfu,
+        global_batch_tokens=batch,
+        sequence_length=length,
+    )
+
+
+def _length(text: str) -> float:
+    """A sequence's tokens; `8k` is 8 192, as everybody means it of a context. Raises: QuantityError."""
+    found = _BINARY.fullmatch(text.strip())
+    return int(found[1]) * 1024.0 if found else float(quantity.whole(text))
+
+
+def notes(wish: Wish) -> tuple[str, ...]:
+    """How the options were understood where that is not what they say."""
+    text = (wish.sequence_length or "").strip()
+    return (f"--sequence-length {text} is taken as {_length(text):,.0f} tokens",) if _BINARY.fullmatch(text) else ()
 
 
 def _refuse_strays(wish: Wish) -> None:
@@ -119,7 +178,8 @@ def _refuse_strays(wish: Wish) -> None:
     given = wish.given()
     if wish.serve is not None and wish.tokens is not None:
         raise UserError("--tokens trains and --serve answers requests: size one at a time")
-    trains = [option for option in given if option in {"--fine-tune", "--mfu"}]
+    training = {"--fine-tune", "--mfu", "--global-batch", "--sequence-length"}
+    trains = [option for option in given if option in training]
     if trains and wish.tokens is None:
         raise UserError(f"{', '.join(trains)} needs --tokens N, what it is trained on")
     serving = {"--prompt-tokens", "--output-tokens", "--peak-over-mean", "--stack"}
@@ -143,21 +203,59 @@ def _service(model: Model, wish: Wish, rate: float, precision: Precision) -> Inf
 
 
 def sized(
-    workload: Workload | None, devices: Sequence[Accelerator], parameters: Parameters, gpus: int | None = None
+    workload: Workload | None,
+    devices: Sequence[Accelerator],
+    parameters: Parameters,
+    gpus: int | None = None,
+    cluster: Cluster | None = None,
 ) -> dict[str, Sizing | Reason]:
     """The sizings of `workload`, empty where there is none; of finite work on `gpus` devices where that is given.
 
+    With a `cluster` the fastest layout on it is searched for as well.
     Raises: UserError where `gpus` is given for a service, whose devices follow from its load.
     """
     if workload is None:
         if gpus is not None:
             raise UserError("--gpus needs work to share out: give --tokens N or a job file")
         return {}
-    if gpus is None:
-        return size(workload, devices, parameters)
-    if isinstance(workload, Inference):
+    if gpus is not None and isinstance(workload, Inference):
         raise UserError("--gpus is for work that ends: a service gets the replicas that its load takes")
-    return {name: _on(answer, gpus) for name, answer in size(workload, devices, parameters, gpus=gpus).items()}
+    found = size(workload, devices, parameters, gpus=gpus, cluster=cluster, layouts=cluster is not None)
+    return found if gpus is None else {name: _on(answer, gpus) for name, answer in found.items()}
+
+
+def clustered(
+    workload: Workload | None, devices: Sequence[Accelerator], gpus: int | None, terms: Wiring
+) -> Cluster | None:
+    """How the devices are wired where a layout is searched for, or is stated; None where there is none.
+
+    Raises: UserError where the wiring is given and means nothing.
+    """
+    fabric = session.read_option("--fabric", terms.fabric, quantity.bandwidth_gbit_s)
+    if fabric == 0:
+        raise UserError("--fabric 0: nodes without a network train nothing together")
+    given = terms.given()
+    if not isinstance(workload, Training | FineTune) or not _whole(workload):
+        if given:
+            raise UserError(f"{given} is of the layout of training all weights: there is none here")
+        return None
+    if workload.parallelism is None and gpus is None and len(devices) > SEARCHED:
+        if given:
+            raise UserError(
+                f"{given} is of a layout, and of {len(devices)} accelerators none is searched for:"
+                f" give --gpus N, or name up to {SEARCHED}"
+            )
+        return None
+    usual = Cluster()
+    return Cluster(
+        node_devices=usual.node_devices if terms.node_gpus is None else float(terms.node_gpus),
+        fabric_gb_per_s=usual.fabric_gb_per_s if fabric is None else fabric / 8.0,
+    )
+
+
+def _whole(workload: Training | FineTune) -> bool:
+    """Whether all weights are trained."""
+    return isinstance(workload, Training) or workload.method is Method.FULL
 
 
 def _on(answer: Sizing | Reason, gpus: int) -> Sizing | Reason:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,7 +11,18 @@ from orchestrator.domain.accelerator import Precision
 from orchestrator.domain.workload import Method, Stack
 
 _WORK = "What to do with --model"
+_LAYOUT = "The layout of training"
+_SITES = "Training on several sites"
 _BREAK_EVEN = "With --break-even"
+
+
+class ExchangeName(StrEnum):
+    """The ways in which sites agree, as `sizing.multisite.EXCHANGES` calls them."""
+
+    DILOCO = "diloco"
+    INT8 = "int8"
+    STREAMING = "streaming"
+
 
 ModelName = Annotated[
     str | None,
@@ -43,6 +55,48 @@ Of = Annotated[Precision | None, typer.Option("--precision", help="Of weights an
 Mfu = Annotated[
     str | None,
     typer.Option("--mfu", metavar="SHARE", help="Utilisation you measured: 0.45 or 45%.", rich_help_panel=_WORK),
+]
+GlobalBatch = Annotated[
+    str | None,
+    typer.Option("--global-batch", metavar="N", help="Tokens of one step, such as 4M.", rich_help_panel=_WORK),
+]
+SequenceLength = Annotated[
+    str | None,
+    typer.Option("--sequence-length", metavar="N", help="Tokens of one sequence trained on.", rich_help_panel=_WORK),
+]
+NodeGpus = Annotated[
+    int | None,
+    typer.Option("--node-gpus", min=1, max=1024, help="GPUs behind one fast link.", rich_help_panel=_LAYOUT),
+]
+Fabric = Annotated[
+    str | None,
+    typer.Option(
+        "--fabric", metavar="SPEED", help="Of one GPU out of its node, one way: 400Gbps.", rich_help_panel=_LAYOUT
+    ),
+]
+Sites = Annotated[
+    int | None,
+    typer.Option("--sites", min=2, max=1000, help="Share the GPUs out over so many.", rich_help_panel=_SITES),
+]
+SiteBandwidth = Annotated[
+    str | None,
+    typer.Option(
+        "--site-bandwidth",
+        metavar="SPEED",
+        help="Of one site's connection, the slowest: 10Gbps.",
+        rich_help_panel=_SITES,
+    ),
+]
+SiteRtt = Annotated[
+    str | None,
+    typer.Option("--site-rtt", metavar="TIME", help="Round trip, the longest: 60ms.", rich_help_panel=_SITES),
+]
+ExchangeBy = Annotated[
+    ExchangeName | None, typer.Option("--exchange", help="How the sites agree.", rich_help_panel=_SITES)
+]
+SiteEgress = Annotated[
+    str | None,
+    typer.Option("--site-egress-usd-per-gb", metavar="USD", help="For what leaves a site.", rich_help_panel=_SITES),
 ]
 Gpus = Annotated[int | None, typer.Option("--gpus", min=1, help="Devices of the job; else the least that hold it.")]
 Accelerators = Annotated[

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from orchestrator.domain.sizing import Band, FiniteWork, Service
+from orchestrator.domain.sizing import Band, FiniteWork, Service, Step
 from orchestrator.interfaces.views import format as fmt
-from orchestrator.interfaces.views import size_detail_view
+from orchestrator.interfaces.views import multisite_view, size_detail_view, step_view
+from orchestrator.interfaces.views.effort_words import NO_LAYOUT, seconds
 from orchestrator.interfaces.views.page import (
     Block,
+    Facts,
     Line,
     Page,
     Table,
@@ -23,7 +25,7 @@ from orchestrator.interfaces.views.page import (
     trimmed,
     warn,
 )
-from orchestrator.interfaces.views.size_figures import NO_LAYOUT, Figures
+from orchestrator.interfaces.views.size_figures import Figures
 from orchestrator.interfaces.views.size_view import DETAILED, SizeReport, refused
 
 Number = Callable[[Figures], float | None]
@@ -53,10 +55,13 @@ class CompareReport:
         fitting = [row for row in rows if row.sizing is not None]
         blocks: list[Block] = self.report.opening()
         blocks += [Title(self._title(rows)), Table(columns, tuple(_table(rows))), Line()]
-        blocks += [*size_detail_view.memory_bars(fitting), *refused(rows)]
+        # Names of offers are long: as a row they would make every column as wide.
+        blocks += [Title("Cheapest offers"), Facts(tuple((row.device.name, _offer(row)) for row in rows)), Line()]
+        blocks += [*size_detail_view.memory_bars(fitting), *step_view.bars(fitting, self.report.cluster)]
+        blocks += refused(rows)
         if len(fitting) <= DETAILED:
             blocks += size_detail_view.details(fitting)
-        return trimmed(blocks)
+        return trimmed([*blocks, *multisite_view.several(self.report.sites)])
 
     def document(self) -> dict[str, object]:
         """The sizings in full, and the comparison with its ratios."""
@@ -103,7 +108,6 @@ def _table(rows: Sequence[Figures]) -> list[tuple[Text, ...]]:
     for measure in MEASURES:
         if any(measure.number(row) is not None for row in rows):
             table.append((measure.name, *(_cell(measure, row, first) for row in rows)))
-    table.append(("cheapest offer", *(_offer(row) for row in rows)))
     return table
 
 
@@ -145,6 +149,14 @@ def _of_service(read: Callable[[Service], float | None]) -> Number:
     def number(row: Figures) -> float | None:
         service = _service(row)
         return read(service) if service is not None else None
+
+    return number
+
+
+def _of_step(read: Callable[[Step], float]) -> Number:
+    def number(row: Figures) -> float | None:
+        step = step_view.step_of(row)
+        return read(step) if step is not None else None
 
     return number
 
@@ -193,6 +205,8 @@ MEASURES: tuple[Measure, ...] = (
         lambda row: _range(row.hours, fmt.hours),
         ratio=False,
     ),
+    _measure("step, by the step model", "step_s", _of_step(lambda step: step.seconds), seconds),
+    _measure("MFU of the step alone", "step_mfu", _of_step(lambda step: step.mfu), fmt.percent),
     _measure("GPU-hours", "gpu_hours", lambda row: _median(row.gpu_hours), fmt.gpu_hours),
     _measure(
         "requests/s of a replica",

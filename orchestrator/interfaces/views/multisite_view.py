@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isfinite
 
+from orchestrator.domain.reason import Reason
 from orchestrator.interfaces.views import format as fmt
 from orchestrator.interfaces.views.page import (
     Block,
@@ -24,17 +27,48 @@ from orchestrator.sizing.multisite import TOLERATED, MultiSite
 from orchestrator.spec.documents import to_jsonable
 
 
-def blocks(result: MultiSite) -> list[Block]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnSites:
+    """One accelerator's job shared out over sites, or why it cannot be."""
+
+    accelerator: str
+    result: MultiSite | Reason
+
+
+def several(answers: Sequence[OnSites]) -> list[Block]:
+    """Every accelerator's verdict, and what all of them rest on once."""
+    found: list[Block] = []
+    assumed: list[Block] = []
+    for each in answers:
+        if isinstance(each.result, Reason):
+            found += [Title(f"{each.accelerator}: not on so many sites"), line(warn(each.result.detail)), Line()]
+            continue
+        found += blocks(each.result, each.accelerator)
+        assumed = [Title("What training on several sites rests on"), _assumptions(each.result), Line()]
+    return [*found, *assumed]
+
+
+def answer(each: OnSites) -> dict[str, object]:
+    """An accelerator's verdict in numbers."""
+    if isinstance(each.result, Reason):
+        return {"accelerator": each.accelerator, "refusal": to_jsonable(each.result)}
+    return {"accelerator": each.accelerator, **document(each.result)}
+
+
+def _assumptions(result: MultiSite) -> Facts:
+    return Facts(tuple((each.name, f"{each.value:.4g} ({each.origin})") for each in result.assumptions))
+
+
+def blocks(result: MultiSite, accelerator: str) -> list[Block]:
     """The verdict first, then its arithmetic and the comparison it rests on."""
+    where = f"on {fmt.plural(len(result.sites), 'site')}: {result.exchange.name}"
     return [
-        Title(f"On {fmt.plural(len(result.sites), 'site')}: {result.exchange.name}"),
+        Title(f"{fmt.count(result.devices)} x {accelerator} {where}"),
         line(good(result.why) if result.worth_it else warn(result.why)),
         Line(),
         Facts(_facts(result)),
         Line(),
-        Table((left("way"), right("devices"), right("time"), right("slower than in one place")), _ways(result)),
-        Line(),
-        Facts(tuple((each.name, f"{each.value:.4g} ({each.origin})") for each in result.assumptions)),
+        Table((left("way"), right("devices"), right("time"), right("against one place")), _ways(result)),
         Line(),
     ]
 
@@ -69,6 +103,7 @@ def document(result: MultiSite) -> dict[str, object]:
 def _facts(result: MultiSite) -> tuple[tuple[str, Text], ...]:
     exchange, link = result.exchange, result.link
     hidden = f", behind {fmt.plural(exchange.overlap_steps, 'step')}" if exchange.overlap_steps else ", devices waiting"
+    unit = "byte" if exchange.bytes_per_parameter == 1 else "bytes"
     slowest = max(result.sites, key=lambda site: site.step_s)
     egress = "unknown: a site's price is not known" if result.egress_usd is None else fmt.usd_short(result.egress_usd)
     least = (
@@ -76,11 +111,12 @@ def _facts(result: MultiSite) -> tuple[tuple[str, Text], ...]:
     )
     return (
         ("sites", ", ".join(f"{site.name} ({fmt.count(site.devices)})" for site in result.sites)),
+        ("steps", f"{fmt.count(result.steps)} in one place, each {fmt.duration(slowest.step_s)} of the run's time"),
         ("link", f"{link.gbit_s:,.3g} Gbit/s, {fmt.duration(link.rtt_s)} round trip, the slowest pair"),
         (
             "exchange",
             f"every {fmt.plural(exchange.inner_steps, 'step')} of {fmt.duration(slowest.step_s)},"
-            f" {exchange.bytes_per_parameter:g} bytes a parameter: each site sends"
+            f" {exchange.bytes_per_parameter:g} {unit} a parameter: each site sends"
             f" {_gigabytes(result.outer_traffic_gb)} in {fmt.duration(result.sync_s)}{hidden}",
         ),
         ("waiting for the link", f"{fmt.percent(result.sync_share)} of the computing"),

@@ -61,5 +61,7 @@ def _stacks(block: Stacks) -> Iterator[str]:
     for stack in block.rows:
         drawn = "".join(letters.get(name, stacks.FREE) * count for name, count in stacks.cells(stack, STACK_WIDTH))
         yield f"  {stack.label.ljust(width)}{GAP}[{drawn}]{GAP}{stack.detail}"
-    legend = GAP.join(f"{letter} {name}" for name, letter in letters.items())
-    yield f"  {' ' * width}{GAP}{legend}{GAP}{stacks.FREE} free"
+    named = [f"{letter} {name}" for name, letter in letters.items()]
+    if stacks.roomy(block.rows):
+        named.append(f"{stacks.FREE} free")
+    yield f"  {' ' * width}{GAP}{GAP.join(named)}"

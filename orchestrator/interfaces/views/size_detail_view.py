@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from orchestrator.domain.sizing import Assumption, Checkpoints, FiniteWork, Quantisation, Service, Sizing, Step
+from orchestrator.domain.sizing import Assumption, FiniteWork, Service, Sizing
 from orchestrator.interfaces.views import format as fmt
+from orchestrator.interfaces.views.effort_words import checkpoints, load, pace, quantised, seconds, title, words
 from orchestrator.interfaces.views.page import Block, Facts, Line, Part, Stack, Stacks, Text, Title, dim, line
-from orchestrator.interfaces.views.size_figures import Figures, Location, layout
+from orchestrator.interfaces.views.size_figures import Figures, Location
 
 BARS = 12  # accelerators whose memory is drawn
 
@@ -17,8 +18,9 @@ def memory_bars(rows: Sequence[Figures]) -> list[Block]:
     drawn = [stack for row in rows[:BARS] if (stack := _stack(row)) is not None]
     if not drawn:
         return []
-    more = f" of the {len(drawn)} cheapest" if len(rows) > BARS else ""
-    return [Title(f"Memory of one GPU{more}, against what a job can use of it"), Stacks(tuple(drawn)), Line()]
+    more = f", the {len(drawn)} cheapest" if len(rows) > BARS else ""
+    least = "" if isinstance(rows[0].effort, Service) else " at the least count"
+    return [Title(f"Memory of one GPU{least}, against what a job can use of it{more}"), Stacks(tuple(drawn)), Line()]
 
 
 def _stack(row: Figures) -> Stack | None:
@@ -76,61 +78,32 @@ def _one(row: Figures, shared: Sequence[Assumption]) -> list[Block]:
         facts += _service(row, sizing.effort)
     facts += _price(row)
     if sizing.quantised is not None:
-        facts.append(("quantised", _quantised(sizing.quantised)))
+        facts.append(("quantised", quantised(sizing.quantised, sizing.effort)))
     facts += [_assumption(each) for each in sizing.assumptions if each not in shared]
     return [Title(f"{sizing.accelerator}: what the arithmetic rests on"), Facts(tuple(facts)), Line()]
 
 
 def _finite(row: Figures, effort: FiniteWork) -> list[tuple[str, Text]]:
     facts: list[tuple[str, Text]] = []
-    if effort.step is not None:
-        facts += _step(effort.step)
     if row.gpu_hours is not None:
         facts.append(("work", fmt.band(row.gpu_hours, fmt.gpu_hours)))
+    if effort.step is not None:
+        facts.append((title(row.basis), f"{words(effort.step.parallelism)}: {pace(effort.step)}"))
+        parts = " + ".join(f"{name} {seconds(took)}" for name, took in effort.step.parts if took > 0)
+        facts += [("step", f"{parts} = {seconds(effort.step.seconds)}")] if parts else []
     if effort.checkpoints is not None:
-        facts += _checkpoints(effort.checkpoints)
+        facts += checkpoints(effort.checkpoints)
     return facts
-
-
-def _step(step: Step) -> list[tuple[str, Text]]:
-    shared = step.parallelism
-    batch = f"{fmt.plural(shared.micro_batches, 'pass', 'passes')} of {fmt.plural(shared.micro_batch, 'sequence')}"
-    said = f"{layout(shared)}: {batch} a step, recompute {shared.recompute}, sharding {shared.sharding}"
-    facts: list[tuple[str, Text]] = [("parallelism", said)]
-    parts = ", ".join(f"{name} {fmt.duration(seconds)}" for name, seconds in step.parts)
-    facts.append(("step", f"{fmt.duration(step.seconds)} at {fmt.percent(step.mfu)} MFU{': ' if parts else ''}{parts}"))
-    return facts
-
-
-def _checkpoints(saved: Checkpoints) -> list[tuple[str, Text]]:
-    every = f"{fmt.gib(saved.gib)} every {fmt.duration(saved.interval_s)}, written in {fmt.duration(saved.write_s)}"
-    failures = f"a failure every {fmt.hours(saved.mtbf_h)} on the average"
-    return [
-        ("checkpoints", f"{every}: storage of {saved.gb_per_s:,.3g} GB/s"),
-        ("goodput", f"{fmt.percent(saved.goodput)} of the time ends up in the model; {failures}"),
-    ]
 
 
 def _service(row: Figures, effort: Service) -> list[tuple[str, Text]]:
     facts: list[tuple[str, Text]] = []
     if effort.stack:
         facts.append(("stack", effort.stack))
-    if effort.ttft_p95_s is not None:
-        facts.append(("first token, 95 of 100", fmt.band(effort.ttft_p95_s, fmt.duration)))
+    facts += load(effort, row.mean_usd)
     if effort.most_tokens_per_s:
         facts.append(("at most", f"{effort.most_tokens_per_s:,.4g} output tokens/s of one replica, latency aside"))
-    if effort.mean_replicas:
-        busy = f"{effort.mean_replicas:,.3g} of {fmt.plural(effort.replicas, 'replica')} are busy on the average"
-        cost = f": {fmt.usd_per_hour(row.mean_usd)} if the service scales with its load" if row.mean_usd else ""
-        facts.append(("mean load", busy + cost))
     return facts
-
-
-def _quantised(narrow: Quantisation) -> str:
-    saved = (
-        "which does not run here" if narrow.saving is None else f"and saves {fmt.percent(narrow.saving)} of the GPUs"
-    )
-    return f"weights in {narrow.weights} instead of {narrow.asked}, {saved}"
 
 
 def _price(row: Figures) -> list[tuple[str, Text]]:

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.domain.accelerator import Accelerator
-from orchestrator.domain.parallelism import Parallelism
 from orchestrator.domain.reason import Reason
 from orchestrator.domain.sizing import Assumption, Band, FiniteWork, Service, Sizing
 from orchestrator.domain.workload import BatchInference, FineTune, Inference, Training, Workload
+from orchestrator.interfaces.views.effort_words import NO_LAYOUT, Basis, basis, layout
 from orchestrator.sizing.energy import co2_kg
-
-NO_LAYOUT = "-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +62,7 @@ class Figures:
     prices: Prices | None = None
     gpus: int | None = None  # of the whole job, or of all replicas
     layout: str = NO_LAYOUT
+    basis: Basis = Basis.PLANNING
     gpu_hours: Band | None = None
     hours: Band | None = None
     usd: Band | None = None
@@ -106,20 +105,6 @@ def figures(asked: Asked, device: Accelerator) -> Figures:
     return _finite(asked, device, answer, answer.effort)
 
 
-def layout(parallelism: Parallelism | None) -> str:
-    """`TP8 PP4 DP16`, with CP and EP where there are any; `-` where none is known, `1 GPU` where nothing is split."""
-    if parallelism is None:
-        return NO_LAYOUT
-    named = (
-        ("TP", parallelism.tensor),
-        ("PP", parallelism.pipeline),
-        ("CP", parallelism.context),
-        ("EP", parallelism.expert),
-        ("DP", parallelism.data),
-    )
-    return " ".join(f"{word}{count}" for word, count in named if count > 1) or "1 GPU"
-
-
 def tokens_of(workload: Workload) -> float | None:
     """All tokens of finite work: trained on, or of prompts and answers; None for a service."""
     if isinstance(workload, Training | FineTune):
@@ -150,6 +135,7 @@ def _finite(asked: Asked, device: Accelerator, sizing: Sizing, effort: FiniteWor
         prices=prices,
         gpus=gpus,
         layout=layout(effort.step.parallelism) if effort.step else NO_LAYOUT,
+        basis=basis(workload),
         gpu_hours=work,
         hours=work.scaled(1.0 / gpus),
         usd=usd,

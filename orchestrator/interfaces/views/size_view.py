@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.domain.accelerator import Accelerator, Precision
+from orchestrator.domain.parallelism import Cluster
 from orchestrator.domain.reason import Reason
 from orchestrator.domain.sizing import Band, Service, Sizing
 from orchestrator.domain.workload import Model, Workload
-from orchestrator.interfaces.views import asked, size_detail_view
+from orchestrator.interfaces.views import asked, multisite_view, size_detail_view, step_view
 from orchestrator.interfaces.views import format as fmt
+from orchestrator.interfaces.views.multisite_view import OnSites
 from orchestrator.interfaces.views.page import (
     Block,
     Column,
@@ -57,13 +59,15 @@ class SizeReport:
     now: datetime
     gpus: int | None = None
     location: Location | None = None
-    notes: tuple[str, ...] = ()  # how names were understood
+    notes: tuple[str, ...] = ()  # how names were understood, and what was assumed
+    cluster: Cluster | None = None  # how the devices of the fastest layouts are wired; None: none was searched
+    sites: tuple[OnSites, ...] = ()
 
     def page(self) -> Page:
         """Header, sizings, refusals, one inference."""
         rows = self.fitting()
         blocks: list[Block] = [*self.opening(), *self._work(rows)]
-        blocks += refused([figures(self._asked(), device) for device in self.accelerators])
+        blocks += [*refused(self.all_figures()), *multisite_view.several(self.sites)]
         if not isinstance(rows[0].effort if rows else None, Service):
             blocks += self._floor().blocks(self.accelerators)
         return trimmed(blocks)
@@ -85,6 +89,8 @@ class SizeReport:
             "weights_gb": {precision.value: weights_gb(self.model, precision) for precision in BYTES},
             "location": to_jsonable(self.location),
             "notes": list(self.notes),
+            "cluster": to_jsonable(self.cluster),
+            "sites": [multisite_view.answer(each) for each in self.sites],
             "accelerators": [self._accelerator(device) for device in self.accelerators],
         }
 
@@ -180,6 +186,7 @@ class SizeReport:
         rows = tuple(self._row(row) for row in fitting)
         blocks: list[Block] = [Title("On each accelerator, cheapest first"), Table(tuple(columns), rows)]
         blocks += [*size_detail_view.bands(), Line(), *size_detail_view.memory_bars(fitting)]
+        blocks += step_view.bars(fitting, self.cluster)
         if not service:  # a service's follows from its load
             blocks += [Title("Where the utilisation comes from"), Facts(_origins(fitting)), Line()]
         if len(self.accelerators) <= DETAILED:

@@ -24,6 +24,11 @@ def names(stacks: Iterable[Stack]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.name for stack in stacks for part in stack.parts))
 
 
+def roomy(stacks: Iterable[Stack]) -> bool:
+    """Whether any of them leaves some of its room free, as far as that is to be seen."""
+    return any(sum(part.amount for part in stack.parts) < stack.room * (1.0 - 1e-6) for stack in stacks)
+
+
 def cells(stack: Stack, width: int) -> Iterator[tuple[str, int]]:
     """Name and number of cells of every part, "" for what is free; `width` cells are the room, or the parts if more.
 

@@ -130,11 +130,11 @@ class _StackedBars:
                 bar.append_text(self._cells(name, count, coloured=coloured))
             grid.add_row(stack.label, bar, stack.detail)
         yield Padding(grid, (0, 0, 0, 2))
-        legend = RichText("  ").join(
-            [RichText.assemble(self._cells(name, 1, coloured=coloured), f" {name}") for name in self._letters]
-            + [RichText.assemble(self._cells("", 1, coloured=coloured), " free")]
-        )
-        yield Padding(legend, (0, 0, 0, 2))
+        named = [(name, name) for name in self._letters]
+        if stacks.roomy(self._rows):
+            named.append(("", "free"))
+        legend = [RichText.assemble(self._cells(name, 1, coloured=coloured), f" {said}") for name, said in named]
+        yield Padding(RichText("  ").join(legend), (0, 0, 0, 2))
 
     def _cells(self, name: str, count: int, *, coloured: bool) -> RichText:
         if not coloured:

@@ -16,9 +16,11 @@ from tests.unit.cli.conftest import Cli
 
 FOLDER = Path(inspect.getfile(application)).parent
 HELPERS = {"__init__", "application", "main", "table", "errors", "files", "judging", "session", "control"} | {
+    "plan_layout",
     "size_asked",
     "size_break_even",
     "size_options",
+    "size_sites",
 }
 LOOK = """
 import sys

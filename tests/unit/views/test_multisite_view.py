@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.interfaces.views import machine, multisite_view, plain
+from orchestrator.interfaces.views.multisite_view import OnSites
 from orchestrator.interfaces.views.page import Line, Title, text_of
 from orchestrator.sizing.multisite import STREAMING, Exchange, Link, MultiSite, Site, equal_sites, verdict
 
@@ -16,12 +18,12 @@ def result(*, price: float | None = 0.05, gbit_s: float = 10.0, exchange: Exchan
 
 
 def text(of: MultiSite) -> str:
-    return plain.render(tuple(multisite_view.blocks(of)))
+    return plain.render(tuple(multisite_view.several((OnSites(accelerator="H100-SXM", result=of),))))
 
 
 def test_the_verdict_comes_first() -> None:
-    title, first, *_ = multisite_view.blocks(result())
-    assert title == Title("On 2 sites: Streaming DiLoCo")
+    title, first, *_ = multisite_view.blocks(result(), "H100-SXM")
+    assert title == Title("2,048 x H100-SXM on 2 sites: Streaming DiLoCo")
     assert isinstance(first, Line)
     assert "".join(map(text_of, first.cells)) == result().why
 
@@ -29,6 +31,7 @@ def test_the_verdict_comes_first() -> None:
 def test_the_page_has_every_number_with_its_unit_and_the_four_ways() -> None:
     page = text(result())
     for words in (
+        "250,000 in one place, each 10 s of the run's time",
         "10 Gbit/s, 60 ms round trip",
         "every 100 steps of 10 s, 0.5 bytes a parameter: each site sends 35 GB in 35 s, behind 50 steps",
         "1.7 %",
@@ -69,3 +72,20 @@ def test_the_document_has_every_number_of_the_verdict() -> None:
     for name in MultiSite.__dataclass_fields__:
         assert name in whole, name
     assert json.loads(machine.document(whole))["sites"][0]["devices"] == 1024
+
+
+def test_several_accelerators_say_what_they_rest_on_once_and_one_that_cannot_says_why() -> None:
+    refusal = Reason("sizing", ReasonCode.NO_FIT, "every site holds the whole model, and 4 x L4 do not")
+    answers = (
+        OnSites(accelerator="H100-SXM", result=result()),
+        OnSites(accelerator="A100-80GB", result=result(gbit_s=1.0)),
+        OnSites(accelerator="L4", result=refusal),
+    )
+    page = plain.render(tuple(multisite_view.several(answers)))
+    assert page.count("multisite.link_share") == 1
+    assert "2,048 x A100-80GB on 2 sites" in page
+    assert refusal.detail in page
+    said = [multisite_view.answer(each) for each in answers]
+    assert [each["accelerator"] for each in said] == ["H100-SXM", "A100-80GB", "L4"]
+    assert json.loads(machine.document(said))[2]["refusal"]["code"] == "no-fit"
+    assert multisite_view.several(()) == []
