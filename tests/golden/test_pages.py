@@ -33,6 +33,7 @@ from orchestrator.domain.sizing import Band
 from orchestrator.domain.snapshot import Gap, Snapshot
 from orchestrator.domain.workload import Limits, Workload
 from orchestrator.interfaces.api.messages import AttemptView, RunView
+from orchestrator.interfaces.cli.plan_layout import as_run
 from orchestrator.interfaces.views import machine, plain
 from orchestrator.interfaces.views.bill_view import BillReport
 from orchestrator.interfaces.views.doctor_view import DoctorReport
@@ -111,7 +112,13 @@ def _fields(value: Place) -> dict[str, object]:
 
 def planned(workload: Workload, *, command: str = "isoflop apply plan.json") -> PlanReport:
     made = plan(workload, market(), policies(), PlanOptions(max_price_age_s=OLD_S))
-    return PlanReport(plan=made, exact=documents.plan_json(made), command=command, max_price_age_s=OLD_S)
+    return PlanReport(
+        plan=made,
+        exact=documents.plan_json(made),
+        command=command,
+        max_price_age_s=OLD_S,
+        run=as_run(made, market()),
+    )
 
 
 def big() -> Workload:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.domain.errors import Infeasible
-from orchestrator.interfaces.cli import files, session
+from orchestrator.interfaces.cli import files, plan_layout, session
 from orchestrator.interfaces.views.choose import choose
 from orchestrator.interfaces.views.plan_view import TOP, PlanReport
 from orchestrator.planning.plan import PlanOptions
@@ -63,6 +63,7 @@ def run(
         command=shlex.join(words),
         max_price_age_s=oldest_s,
         top=top,
+        run=plan_layout.as_run(plan, market),
     )
     choose(as_json).show(report)
     if plan.best is None:

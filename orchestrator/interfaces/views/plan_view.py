@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.domain.plan import Placement, Plan, RefusalCount
 from orchestrator.domain.sizing import FiniteWork, Service
-from orchestrator.interfaces.views import asked
+from orchestrator.interfaces.views import asked, plan_layout_view
 from orchestrator.interfaces.views import format as fmt
 from orchestrator.interfaces.views.page import (
     Block,
@@ -27,6 +27,7 @@ from orchestrator.interfaces.views.page import (
     strong,
     warn,
 )
+from orchestrator.interfaces.views.plan_layout_view import AsRun
 
 TOP = 5  # placements shown unless asked for more
 
@@ -35,7 +36,8 @@ TOP = 5  # placements shown unless asked for more
 class PlanReport:
     """A plan, how many of its placements to show, and what to type next.
 
-    `exact` is the plan as the document that `-o` would save; `command` applies the plan.
+    `exact` is the plan as the document that `-o` would save; `command` applies the plan; `run` is what the best
+    placement's training looks like at its own number of devices.
     """
 
     plan: Plan
@@ -43,6 +45,7 @@ class PlanReport:
     command: str
     max_price_age_s: float
     top: int = TOP
+    run: AsRun | None = None
 
     def page(self) -> Page:
         """The whole plan on one page."""
@@ -53,8 +56,12 @@ class PlanReport:
         return tuple(blocks)
 
     def document(self) -> object:
-        """The plan and the command."""
-        return {**self.exact, "command": self.command if self.plan.best else None}
+        """The plan, the layout of its best placement, and the command."""
+        document = {**self.exact, "command": self.command if self.plan.best else None}
+        ranked = document.get("ranked")
+        if isinstance(ranked, list) and ranked:
+            document["ranked"] = [{**ranked[0], "layout": plan_layout_view.document(self.run)}, *ranked[1:]]
+        return document
 
     def _header(self) -> list[Block]:
         plan = self.plan
@@ -73,6 +80,7 @@ class PlanReport:
             ("where", strong(best.label)),
             ("devices", _devices(best)),
             *_effort_rows(best),
+            *plan_layout_view.rows(best, self.run),
             ("cost", f"{fmt.band(best.cost_usd, fmt.usd)}{self._horizon()}"),
             *_margins(self.plan, best),
             ("price", self._price(best)),
@@ -213,9 +221,10 @@ def _effort_rows(placement: Placement) -> list[tuple[str, Text]]:
         trip = f"{placement.rtt_ms:,.0f} ms to the farthest users" if placement.rtt_ms is not None else "not asked"
         rate = f"{fmt.plural(service.replicas, 'replica')} of {service.requests_per_s_per_replica:.3g} requests/s"
         return [("service", f"{rate}; {mfu}"), ("latency", latency), ("round trip", trip)]
-    kwh = sizing.effort.energy_kwh
+    hours = sizing.effort.gpu_hours_on(max(1.0, placement.gpus))
+    kwh = sizing.effort.energy_kwh.scaled(hours.p50 / sizing.effort.gpu_hours.p50)
     energy = fmt.band(kwh, fmt.energy) if kwh.p50 else "energy unknown"  # 0: the device's rated power is not published
-    work = f"{fmt.band(sizing.effort.gpu_hours, fmt.gpu_hours)}, {energy}; {mfu}"
+    work = f"{fmt.band(hours, fmt.gpu_hours)}, {energy}; {mfu}"
     return [("work", work), ("time", fmt.band(placement.hours, fmt.hours))]
 
 
