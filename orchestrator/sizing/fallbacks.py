@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from orchestrator.domain.accelerator import Accelerator
+from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.context import longest_sequence
 from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.sizing import Assumption
@@ -57,7 +57,10 @@ def widened_cache(job: Inference | BatchInference, device: Accelerator) -> tuple
     asked = job.kv_precision
     if asked is job.precision or (device.peak(asked) or 0.0) > 0:  # the weights' own format is told with them
         return ()
-    origin = f"bytes per number: {device.name} does not compute in {asked}, so the cache is widened as it is read"
+    halves = (Precision.FP16, Precision.BF16)
+    stand_in = next((each for each in halves if asked in halves and (device.peak(each) or 0.0) > 0), None)
+    done = f"{stand_in} stands in" if stand_in else "so the cache is widened as it is read"
+    origin = f"bytes per number: {device.name} does not compute in {asked}, {done}"
     return (Assumption("kv_cache", BYTES[asked], origin),)
 
 

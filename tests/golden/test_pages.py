@@ -74,8 +74,8 @@ T4 = accelerator(
     memory_bandwidth_gb_s=320.0,
     peak_tflops=((Precision.FP32, 8.1), (Precision.FP16, 65.0)),
     tdp_w=70.0,
-    link="",
-    link_gb_s=0.0,
+    link="pcie3",
+    link_gb_s=32.0,
     generation="turing",
     year=2018,
 )

@@ -81,6 +81,21 @@ def test_a_cache_in_a_format_that_the_device_lacks_is_widened_and_told(
     assert ("the cache is widened as it is read" in origins(job, device)) == (widened is not None)
 
 
+def test_a_16_bit_cache_is_held_in_the_16_bit_format_that_the_device_has() -> None:
+    job = replace(SERVING, precision=Precision.INT8)  # the weights say nothing of the cache
+    (note,) = widened_cache(job, DEVICES["T4"])
+    assert note.origin == "bytes per number: T4 does not compute in bf16, fp16 stands in"
+
+
+def test_what_does_not_run_and_what_stands_in_is_in_the_sizing() -> None:
+    closed = replace(SERVING, stack=Stack.TENSORRT_LLM)
+    answer = size(closed, [DEVICES["MI300X"]])["MI300X"]
+    assert isinstance(answer, Reason)
+    assert answer.code is ReasonCode.STACK
+    assert "other software stands in" in origins(SERVING, "K80")
+    assert "fp8 is not used" in origins(builders.fine_tune(method=Method.QLORA, precision=Precision.FP8), "H100-SXM")
+
+
 @pytest.mark.parametrize("make", [builders.training, builders.fine_tune, builders.inference, builders.batch_inference])
 def test_sequences_beyond_the_models_context_are_told(make: Callable[..., Workload]) -> None:
     job = make(model=builders.model(context_length=1000))
