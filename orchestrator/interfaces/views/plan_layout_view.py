@@ -54,7 +54,10 @@ def document(run: AsRun | None) -> dict[str, object] | None:
 
 
 def _wired(run: AsRun) -> str:
-    """The fabric that is taken for granted, where there is more than one node."""
+    """What is taken for granted about the network, where there is more than one node."""
     if run.nodes < 2:
         return ""
-    return f"; between nodes {gbit(run.cluster.fabric_gb_per_s)} a GPU, one way, is assumed"
+    nodes = f" and nodes of {run.cluster.node_devices:g}" if run.basis is Basis.STATED_LAYOUT else ""
+    return (
+        f"; between nodes {gbit(run.cluster.fabric_gb_per_s)} a GPU, one way,{nodes} {'are' if nodes else 'is'} assumed"
+    )
