@@ -15,7 +15,7 @@ import argparse
 import csv
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import exp, log
 from pathlib import Path
 from typing import TypeAlias
@@ -109,7 +109,7 @@ def _fit_group(group: Group, runs: Sequence[Run], devices: dict[str, Accelerator
 
     def at(x: np.ndarray) -> Parameters:
         values = zip(priors, x.tolist(), strict=True)
-        return start.replaced([replace(prior.row, value=prior.value(each)) for prior, each in values])
+        return start.replaced([prior.row._replace(value=prior.value(each)) for prior, each in values])
 
     def residuals(x: np.ndarray) -> np.ndarray:
         known = at(x)

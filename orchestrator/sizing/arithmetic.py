@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.sizing import Assumption
@@ -47,8 +46,7 @@ _TRAINING: Final[Mapping[Precision, tuple[Precision, ...]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Arithmetic:
+class Arithmetic(NamedTuple):
     """How a device does the work: its format, its dense peak, and what to say if it is not the format asked for."""
 
     precision: Precision

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.workload import Model, Stack
@@ -22,8 +21,7 @@ GENERATIONS: Final = frozenset({"ampere", "ada", "blackwell", "gaudi", "cdna"})
 NARROW: Final = {Precision.FP8: "8", Precision.INT8: "8", Precision.FP4: "4", Precision.INT4: "4"}
 
 
-@dataclass(frozen=True, slots=True)
-class StackRates:
+class StackRates(NamedTuple):
     """What a stack on a device adds and takes, looked up once per device."""
 
     bandwidth: float  # share

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil, inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from orchestrator.domain.parallelism import Parallelism, Recompute, Sharding
 from orchestrator.sizing.training_memory import MemoryModel, Terms
@@ -14,16 +13,14 @@ TENSOR_PARALLEL: Final = (1, 2, 4, 8)  # devices of one node that split a sequen
 FAR: Final = 1 << 16  # data-parallel devices over which a share of the state is as good as nothing
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
+class Fit(NamedTuple):
     """The least number of devices that hold a job, and how many of them split each layer."""
 
     devices: int
     tensor: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     """Bytes on each of n devices at one tensor split: fixed + shared/n, and `alone` without data parallelism."""
 
     tensor: int

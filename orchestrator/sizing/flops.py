@@ -32,3 +32,13 @@ def adapter_training_flops(active_parameters: float, adapter_parameters: float, 
     """
     frozen = (FORWARD + BACKWARD_ACTIVATIONS) * active_parameters * tokens
     return frozen + training_flops(adapter_parameters, tokens)
+
+
+def device_hours(flops: float, peak_tflops: float, utilisation: float) -> float:
+    """Hours of one device: FLOPs over (peak times utilisation). The count of devices does not matter to their sum."""
+    return flops / (peak_tflops * 1e12 * utilisation) / 3600.0
+
+
+def usd_per_1000_tokens(device_s: float, tokens: float, usd_per_hour: float) -> float:
+    """What 1 000 tokens cost when `tokens` take `device_s` seconds of a device at `usd_per_hour`."""
+    return device_s / 3600.0 * usd_per_hour / tokens * 1000.0

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
 from itertools import product
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -54,8 +53,7 @@ def wired(device: Accelerator, cluster: Cluster) -> Cluster:
     return cluster
 
 
-@dataclass(frozen=True, slots=True)
-class Stepper:
+class Stepper(NamedTuple):
     """Steps of one kind of work on one kind of cluster."""
 
     work: TrainingWork
@@ -90,8 +88,7 @@ def stepper(work: TrainingWork, cluster: Cluster, parameters: Parameters) -> Ste
     return Stepper(work, cluster, parameters, parameters["planning.software_year"])
 
 
-@dataclass(frozen=True, slots=True)
-class Searched:
+class Searched(NamedTuple):
     """One kind of device in a search: how it computes, and the bytes that a job may use on it."""
 
     accelerator: Accelerator
@@ -201,5 +198,4 @@ def _layout(found: tuple[int, ...], recompute: Recompute | None) -> Parallelism:
 
 
 def _column(machines: Sequence[Machine]) -> Machine:
-    names = [field.name for field in fields(Machine)]
-    return Machine(**{name: np.array([[getattr(one, name)] for one in machines]) for name in names})
+    return Machine(*np.array(machines).T[:, :, np.newaxis])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from orchestrator.domain.sizing import Assumption
 
@@ -14,8 +14,7 @@ FILE = Path(__file__).with_name("parameters.csv")
 CALIBRATION = "calibration."  # what the names of a user's own numbers begin with
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
+class Parameter(NamedTuple):
     """One number of the sizing model: its value, the range it may take when it is calibrated, and where it is from."""
 
     name: str  # "training.eta.ampere": what it belongs to, what it is, what it is for
@@ -74,17 +73,11 @@ class Parameters(Mapping[str, float]):
 @cache
 def bundled() -> Parameters:
     """The parameters that isoflop comes with: a constant that happens to be kept in a file."""
-    lines = FILE.read_text(encoding="utf-8").splitlines()
+    lines = csv.reader(FILE.read_text(encoding="utf-8").splitlines())
+    next(lines)  # the header: name, value, low, high, unit, origin
     return Parameters(
-        Parameter(
-            name=row["name"],
-            value=float(row["value"]),
-            low=float(row["low"]),
-            high=float(row["high"]),
-            unit=row["unit"],
-            origin=row["origin"],
-        )
-        for row in csv.DictReader(lines)
+        Parameter(name, float(value), float(low), float(high), unit, origin)
+        for name, value, low, high, unit, origin in lines
     )
 
 

@@ -9,7 +9,7 @@ from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.parallelism import Cluster, Parallelism, Recompute, Sharding
 from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.workload import Stack
-from orchestrator.sizing import arithmetic, efficiency, memory
+from orchestrator.sizing import arithmetic, efficiency, memory, serving_efficiency
 from orchestrator.sizing.accuracy import Prediction, Quantity
 from orchestrator.sizing.calibration import Kind
 from orchestrator.sizing.engine import OTHER, Mount, kv_pool_bytes
@@ -190,7 +190,7 @@ def _served(
         Prediction(
             quantity=quantity,
             true=true,
-            predicted=efficiency.serving_band(kind, device, parameters).scaled(value),
+            predicted=serving_efficiency.serving_band(kind, device, parameters).scaled(value),
         )
         for quantity, true, value, kind in said
         if true is not None and true > 0

@@ -12,7 +12,7 @@ from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.sizing import Assumption, Band
 from orchestrator.domain.workload import BatchInference, Inference, LatencyTarget
-from orchestrator.sizing import arithmetic, efficiency, fallbacks, flops, memory
+from orchestrator.sizing import arithmetic, fallbacks, flops, memory, serving_efficiency
 from orchestrator.sizing.arithmetic import Arithmetic
 from orchestrator.sizing.engine import Mount, kv_pool_bytes, memory_kind
 from orchestrator.sizing.memory import GIB
@@ -56,7 +56,9 @@ class Task:
         """The bands of `device`: those of its generation."""
         known = self._spreads.get(device.generation)
         if known is None:
-            bands = (efficiency.serving_band(kind, device, self.parameters) for kind in efficiency.SERVING)
+            bands = (
+                serving_efficiency.serving_band(kind, device, self.parameters) for kind in serving_efficiency.SERVING
+            )
             known = self._spreads[device.generation] = Spreads(*bands)
         return known
 
@@ -64,7 +66,7 @@ class Task:
         """The shares of peaks that times on `device` rest on: those of its generation and kind of memory."""
         key = (device.generation, memory_kind(device), used)
         if key not in self._shown:
-            self._shown[key] = efficiency.serving_assumptions(used, device, self.parameters)
+            self._shown[key] = serving_efficiency.serving_assumptions(used, device, self.parameters)
         return self._shown[key]
 
     @cached_property

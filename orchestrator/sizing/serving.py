@@ -10,7 +10,7 @@ from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.reason import Reason
 from orchestrator.domain.sizing import Assumption, Effort, FiniteWork, MemoryTerm, Quantisation, Service, Sizing
 from orchestrator.domain.workload import BatchInference, Inference
-from orchestrator.sizing import efficiency, energy, fallbacks, memory
+from orchestrator.sizing import energy, fallbacks, memory, serving_efficiency
 from orchestrator.sizing.memory import GIB
 from orchestrator.sizing.parameters import Parameters
 from orchestrator.sizing.replica import Replica, Task, batch_within, enough, needed, replicas_on, task_of
@@ -136,7 +136,9 @@ def _offline(task: Task, device: Accelerator) -> Sized:
     rate = replica.rate(batch)
     # `rate` is the calibrated middle already: the band is taken of what the model alone says.
     alone = replica.engine.requests_per_s(batch)
-    hours = efficiency.inverse(replica.spreads.throughput).scaled(job.requests / alone * replica.devices / 3600.0)
+    hours = serving_efficiency.inverse(replica.spreads.throughput).scaled(
+        job.requests / alone * replica.devices / 3600.0
+    )
     share = energy.decode_share(table=task.parameters)
     kwh = hours.scaled(energy.device_it_watts(device, share, task.parameters) / 1e3)
     work = FiniteWork(gpu_hours=hours, energy_kwh=kwh, gpus=replica.devices)

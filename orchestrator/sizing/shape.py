@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from orchestrator.domain.sizing import Assumption
 from orchestrator.domain.workload import Model
@@ -15,8 +15,7 @@ HEAD_WIDTH = 128.0  # of GPT-3, Llama, Mistral and Qwen alike
 VOCABULARY = 128_000.0  # of Llama 3; older models have 32 000 to 50 000, newer ones up to 256 000
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """What the memory formulas need; floats, because estimates are not rounded: they must grow with the model."""
 
     layers: float

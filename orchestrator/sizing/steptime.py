@@ -7,8 +7,7 @@ all devices at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -35,8 +34,7 @@ def modern_on(generation: str, year: float) -> bool:
     return year >= MODERN_YEAR and generation in BENT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(NamedTuple):
     """One or many kinds of device as rates; numbers or columns (D, 1)."""
 
     matrix_flops_per_s: Number  # at the format used, efficiency included
@@ -47,8 +45,7 @@ class Machine:
     node_devices: Number
 
 
-@dataclass(frozen=True, slots=True)
-class Layouts:
+class Layouts(NamedTuple):
     """One or many layouts, as numbers or rows (1, K); truth values are 0 or 1."""
 
     tensor: Number

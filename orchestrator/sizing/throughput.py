@@ -9,16 +9,6 @@ from typing import Final
 CHUNK_TOKENS: Final = 8192.0  # of prompts read in one pass under load: what schedulers batch
 
 
-def device_hours(flops: float, peak_tflops: float, utilisation: float) -> float:
-    """Hours of one device: FLOPs over (peak times utilisation). The count of devices does not matter to their sum."""
-    return flops / (peak_tflops * 1e12 * utilisation) / 3600.0
-
-
-def usd_per_1000_tokens(device_s: float, tokens: float, usd_per_hour: float) -> float:
-    """What 1 000 tokens cost when `tokens` take `device_s` seconds of a device at `usd_per_hour`."""
-    return device_s / 3600.0 * usd_per_hour / tokens * 1000.0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
     """One replica: a model on the devices of a node by tensor parallelism, served by a stack, as rates and bytes.

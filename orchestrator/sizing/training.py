@@ -15,9 +15,9 @@ from orchestrator.sizing import arithmetic, efficiency, memory
 from orchestrator.sizing.arithmetic import Arithmetic
 from orchestrator.sizing.calibration import Kind
 from orchestrator.sizing.fit import MOST_DEVICES, TENSOR_PARALLEL, Fit, Fits
+from orchestrator.sizing.flops import device_hours
 from orchestrator.sizing.memory import GIB
 from orchestrator.sizing.parameters import Parameters
-from orchestrator.sizing.throughput import device_hours
 from orchestrator.sizing.training_task import Estimate, Task, mfu_of, reference_tflops, sizing_of, task_of
 from orchestrator.sizing.utilisation import Circumstances, family, growth
 

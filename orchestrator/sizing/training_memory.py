@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from orchestrator.domain.accelerator import Precision
@@ -69,8 +68,7 @@ class _Held(NamedTuple):
     adapter: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adapter:
+class Adapter(NamedTuple):
     """Parameters of low-rank adapters on every linear layer but the output layer."""
 
     dense: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.parallelism import Cluster, Sharding
@@ -36,8 +36,7 @@ _FROZEN = Assumption(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
+class Generation(NamedTuple):
     """True over predicted, and what the prediction rests on."""
 
     band: Band
@@ -110,8 +109,7 @@ class Task:
         return self.fits[used]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class Estimate(NamedTuple):
     """The device-hours of a job on a device, and what they rest on."""
 
     hours: float

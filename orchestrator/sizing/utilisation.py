@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import exp, log, log2, log10
-from typing import Final
+from typing import Final, NamedTuple
 
 from orchestrator.domain.accelerator import Precision
 from orchestrator.domain.parallelism import Recompute
@@ -26,8 +25,7 @@ def family(generation: str) -> str:
     return generation if generation in KNOWN else "other"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Circumstances:
+class Circumstances(NamedTuple):
     """What is known of how a job is run; None is "not known"."""
 
     gpus: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -9,11 +10,13 @@ from typing import Annotated
 import typer
 
 from orchestrator.domain.errors import Infeasible
-from orchestrator.interfaces.cli import files, plan_layout, session
+from orchestrator.interfaces.cli import files, session
 from orchestrator.interfaces.views.choose import choose
 from orchestrator.interfaces.views.plan_view import TOP, PlanReport
 from orchestrator.planning.plan import PlanOptions
 from orchestrator.spec import documents, quantity
+
+LAYOUT = "orchestrator.interfaces.cli.plan_layout"  # loaded where it is asked for: a plan is quick
 
 
 def run(
@@ -36,6 +39,9 @@ def run(
     offline: Annotated[bool, typer.Option("--offline", help="Ask no provider: bundled and imported prices.")] = False,
     buyable: Annotated[
         bool, typer.Option("--buyable", help="Refuse what no configured provider could buy for you.")
+    ] = False,
+    layout: Annotated[
+        bool, typer.Option("--layout", help="Look for the fastest parallelism of the choice, for training.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -63,7 +69,7 @@ def run(
         command=shlex.join(words),
         max_price_age_s=oldest_s,
         top=top,
-        run=plan_layout.as_run(plan, market),
+        run=importlib.import_module(LAYOUT).as_run(plan, market) if layout else None,
     )
     choose(as_json).show(report)
     if plan.best is None:

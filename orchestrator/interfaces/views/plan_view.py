@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from orchestrator.domain.plan import Placement, Plan, RefusalCount
 from orchestrator.domain.sizing import FiniteWork, Service
-from orchestrator.interfaces.views import asked, plan_layout_view
+from orchestrator.interfaces.views import asked
 from orchestrator.interfaces.views import format as fmt
 from orchestrator.interfaces.views.page import (
     Block,
@@ -27,8 +29,11 @@ from orchestrator.interfaces.views.page import (
     strong,
     warn,
 )
-from orchestrator.interfaces.views.plan_layout_view import AsRun
 
+if TYPE_CHECKING:  # loaded where there is something to show of it: most plans are of training, without a layout
+    from orchestrator.interfaces.views.plan_layout_view import AsRun
+
+RUNS = "orchestrator.interfaces.views.plan_layout_view"
 TOP = 5  # placements shown unless asked for more
 
 
@@ -60,7 +65,8 @@ class PlanReport:
         document = {**self.exact, "command": self.command if self.plan.best else None}
         ranked = document.get("ranked")
         if isinstance(ranked, list) and ranked:
-            document["ranked"] = [{**ranked[0], "layout": plan_layout_view.document(self.run)}, *ranked[1:]]
+            layout = importlib.import_module(RUNS).document(self.run) if self.run is not None else None
+            document["ranked"] = [{**ranked[0], "layout": layout}, *ranked[1:]]
         return document
 
     def _header(self) -> list[Block]:
@@ -80,7 +86,7 @@ class PlanReport:
             ("where", strong(best.label)),
             ("devices", _devices(best)),
             *_effort_rows(best),
-            *plan_layout_view.rows(best, self.run),
+            *self._as_run(best),
             ("cost", f"{fmt.band(best.cost_usd, fmt.usd)}{self._horizon()}"),
             *_margins(self.plan, best),
             ("price", self._price(best)),
@@ -112,6 +118,12 @@ class PlanReport:
             texts.append(f"{fmt.usd(part.offer.usd_per_hour)} per node-hour, {_aged(age)} ({part.offer.source})")
         said = "; ".join(texts)
         return warn(f"{said}, OLD: older than {fmt.duration(self.max_price_age_s)}") if old else said
+
+    def _as_run(self, best: Placement) -> list[tuple[str, Text]]:
+        if self.run is None and isinstance(best.sizing.effort, FiniteWork) and best.sizing.quantised is None:
+            return []
+        rows: list[tuple[str, Text]] = importlib.import_module(RUNS).rows(best, self.run)
+        return rows
 
     def _ranked(self) -> list[Block]:
         shown = self.plan.ranked[: self.top]

@@ -12,8 +12,7 @@ from orchestrator.interfaces.views import format as fmt
 from orchestrator.interfaces.views.page import Block, Table, Text, Title, dim, left, line, right
 from orchestrator.interfaces.views.size_figures import Prices, Quote
 from orchestrator.sizing.arithmetic import BYTES
-from orchestrator.sizing.flops import inference_flops
-from orchestrator.sizing.throughput import usd_per_1000_tokens
+from orchestrator.sizing.flops import inference_flops, usd_per_1000_tokens
 
 GIB = 2.0**30
 FEW = 3  # accelerators of which those without a price are shown too

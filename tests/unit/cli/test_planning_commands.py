@@ -75,24 +75,24 @@ def test_a_plan_in_json_has_the_command_and_the_placements(cli: Cli, job_file: P
 def test_the_best_placement_in_json_has_the_layout_that_its_devices_train_in(
     cli: Cli, job_file: Path, market: Path
 ) -> None:
-    told = json.loads(cli("plan", job_file, "--snapshot", market, "--json").out)
+    told = json.loads(cli("plan", job_file, "--snapshot", market, "--layout", "--json").out)
     best, *others = told["ranked"]
     shared = best["layout"]["step"]["parallelism"]
     assert shared["tensor"] * shared["pipeline"] * shared["data"] == best["gpus"]
     assert best["layout"]["cluster"]["node_devices"] == 8.0
     assert best["layout"]["found"] is True
     assert all("layout" not in other for other in others)
-    out = cli("plan", job_file, "--snapshot", market).out
+    out = cli("plan", job_file, "--snapshot", market, "--layout").out
     assert "fastest found: " in out
     assert "storage of" in out
 
 
 def test_a_stated_layout_is_said_to_be_stated(cli: Cli, job_file: Path, market: Path) -> None:
     job_file.write_text(job_file.read_text() + "parallelism: {tensor: 4, data: 2}\n")
-    ran = cli("plan", job_file, "--snapshot", market)
+    ran = cli("plan", job_file, "--snapshot", market, "--layout")
     assert ran.code == 0, ran.err
     assert "as stated: TP4 DP2" in ran.out
-    told = json.loads(cli("plan", job_file, "--snapshot", market, "--json").out)
+    told = json.loads(cli("plan", job_file, "--snapshot", market, "--layout", "--json").out)
     assert told["ranked"][0]["layout"]["hours_from"] == "step model"
 
 
@@ -102,20 +102,20 @@ def test_a_node_of_one_gpu_has_no_tensor_parallelism_and_the_network_is_said_to_
     single = offer(instance_type="h100.1x", gpus=1.0, usd_per_hour=4.0)
     job_file.write_text(job_file.read_text() + "limits: {deadline: 2d}\n")
     path = save(tmp_path / "single.json", snapshot(single))
-    best = json.loads(cli("plan", job_file, "--snapshot", path, "--json").out)["ranked"][0]
+    best = json.loads(cli("plan", job_file, "--snapshot", path, "--layout", "--json").out)["ranked"][0]
     assert best["gpus"] > 1
     assert best["layout"]["cluster"]["node_devices"] == 1.0
     assert best["layout"]["step"]["parallelism"]["tensor"] == 1
-    assert "between nodes 400 Gbit/s a GPU, one way, is assumed" in cli("plan", job_file, "--snapshot", path).out
+    assert "between nodes 400 Gbit/s a GPU, one way, is assumed" in cli("plan", job_file, "--snapshot", path, "--layout").out
 
 
 def test_an_adapter_has_checkpoints_and_no_layout(cli: Cli, tmp_path: Path, market: Path) -> None:
     path = tmp_path / "lora.yaml"
     path.write_text("kind: FineTune\nname: lora\nmodel: {parameters: 7B}\ntokens: 10M\nmethod: lora\n")
-    ran = cli("plan", path, "--snapshot", market)
+    ran = cli("plan", path, "--snapshot", market, "--layout")
     assert ran.code == 0, ran.err
     assert "storage of" in ran.out
-    assert json.loads(cli("plan", path, "--snapshot", market, "--json").out)["ranked"][0]["layout"] is None
+    assert json.loads(cli("plan", path, "--snapshot", market, "--layout", "--json").out)["ranked"][0]["layout"] is None
 
 
 def test_a_service_shows_its_load_what_most_requests_wait_and_what_narrower_weights_save(

@@ -11,8 +11,9 @@ from orchestrator.catalog.accelerators import load
 from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.workload import Model, Stack
 from orchestrator.sizing.engine import OTHER, Mount, experts_chosen, kv_pool_bytes, memory_kind, rates_of
+from orchestrator.sizing.flops import device_hours, usd_per_1000_tokens
 from orchestrator.sizing.shape import shape_of
-from orchestrator.sizing.throughput import Engine, device_hours, usd_per_1000_tokens
+from orchestrator.sizing.throughput import Engine
 from tests.unit.sizing.given import BIG, LLAMA_7B, MIXTRAL, PLAIN_SERVING, table
 
 # 1 ms for one token's FLOPs, 10 ms to read the weights, 1 us to read a token of the KV cache.

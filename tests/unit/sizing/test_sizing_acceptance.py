@@ -12,11 +12,10 @@ from orchestrator.domain.sizing import Sizing
 from orchestrator.domain.workload import Inference, Model, Population, Training
 from orchestrator.sizing.arithmetic import BYTES
 from orchestrator.sizing.energy import energy_usd, site_energy_kwh
-from orchestrator.sizing.flops import inference_flops, training_flops
+from orchestrator.sizing.flops import device_hours, inference_flops, training_flops, usd_per_1000_tokens
 from orchestrator.sizing.memory import GIB
 from orchestrator.sizing.recipes import Framework, recipe
 from orchestrator.sizing.size import size
-from orchestrator.sizing.throughput import device_hours, usd_per_1000_tokens
 
 GPT3 = Model(name="GPT-3", parameters=175e9, active_parameters=175e9, layers=96, hidden=12288, heads=96, kv_heads=96)
 A100_TFLOPS = 312.0

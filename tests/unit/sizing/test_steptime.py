@@ -210,9 +210,9 @@ def test_layouts_in_rows_and_machines_in_columns_give_what_each_gives_alone() ->
         Parallelism(tensor=8, pipeline=2, data=1, micro_batches=16, interleave=2),
         Parallelism(data=16, expert=4, micro_batch=2, sharding=Sharding.ZERO_3, recompute=Recompute.FULL),
     ]
-    machines = [MACHINE, replace(MACHINE, node_devices=16.0, link_bytes_per_s=5e11)]
+    machines = [MACHINE, MACHINE._replace(node_devices=16.0, link_bytes_per_s=5e11)]
     rows = Layouts(*np.array([list(_fields(Layouts.of(each))) for each in layouts]).T[:, np.newaxis, :])
-    columns = Machine(**{name: np.array([[getattr(m, name)] for m in machines]) for name in Machine.__slots__})
+    columns = Machine(**{name: np.array([[getattr(m, name)] for m in machines]) for name in Machine._fields})
     grid = np.asarray(seconds_per_token(MIXTURE, columns, rows, KNOWN, modern=True))
     for i, machine in enumerate(machines):
         for k, layout in enumerate(layouts):
@@ -221,7 +221,7 @@ def test_layouts_in_rows_and_machines_in_columns_give_what_each_gives_alone() ->
 
 
 def _fields(layout: Layouts) -> list[float]:
-    return [float(np.asarray(getattr(layout, name))) for name in Layouts.__slots__]
+    return [float(np.asarray(getattr(layout, name))) for name in Layouts._fields]
 
 
 class TestMachine:

@@ -96,7 +96,7 @@ def test_a_slow_fabric_and_a_real_run_each_take_their_share() -> None:
     slow, fast = Circumstances(fabric_gb_per_s=12.0), Circumstances(fabric_gb_per_s=12.5)
     assert share(parameters=parameters, around=slow) == pytest.approx(0.5 * exp(-0.4))
     assert share(parameters=parameters, around=fast) == pytest.approx(0.5 * exp(-0.3))
-    assert share(parameters=parameters, around=replace(fast, benchmark=True)) == pytest.approx(0.5)
+    assert share(parameters=parameters, around=fast._replace(benchmark=True)) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(("year", "steps"), [(2023.0, 0.0), (2025.0, 1.0), (2021.0, -1.0), (2010.0, -3.0)])
