@@ -67,19 +67,24 @@ class FiniteWork:
     """Work that ends: training, fine-tuning, batch inference.
 
     `gpu_hours` is device-hours of a job on `gpus` devices. On n devices it is gpu_hours·(n/gpus)^growth: with more
-    devices each does a little less. `energy_kwh` is of devices and their share of the hosts, before PUE.
+    devices each does a little less. Where a fixed global batch gives each fewer tokens, `batch_growth` comes on top
+    between the two counts `batch_devices`. `energy_kwh` is of devices and their share of the hosts, before PUE.
     """
 
     gpu_hours: Band
     energy_kwh: Band
     gpus: int = 1
     growth: float = 0.0
+    batch_growth: float = 0.0
+    batch_devices: tuple[float, float] = (1.0, 1.0)
     step: Step | None = None
     checkpoints: Checkpoints | None = None
 
     def gpu_hours_on(self, gpus: float) -> Band:
         """Device-hours on `gpus` devices, more than 0."""
-        return self.gpu_hours.scaled((gpus / self.gpus) ** self.growth)
+        low, high = self.batch_devices
+        thinner = min(max(gpus, low), high) / min(max(float(self.gpus), low), high)
+        return self.gpu_hours.scaled((gpus / self.gpus) ** self.growth * thinner**self.batch_growth)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,7 +43,8 @@ class _Sized:
     """Open rows of the book with the facts of their sizing, row-aligned.
 
     `need` is device-hours (p10, p50, p90) of finite work as one device would take them, or the replicas of a service
-    three times; `growth` is the exponent by which device-hours grow with their number.
+    three times; `growth` is how device-hours grow with their number: the columns are those of `FiniteWork.growth`,
+    `.batch_growth` and `.batch_devices`.
     """
 
     rows: IntArray
@@ -51,7 +52,7 @@ class _Sized:
     sizings: tuple[Sizing, ...]
     devices: FloatArray  # per node: whole, or the fraction of one
     min_gpus: FloatArray
-    growth: FloatArray
+    growth: tuple[FloatArray, ...]
     need: tuple[FloatArray, FloatArray, FloatArray]
 
     def take(self, keep: BoolArray) -> _Sized:
@@ -62,7 +63,7 @@ class _Sized:
             self.sizings,
             self.devices[keep],
             self.min_gpus[keep],
-            self.growth[keep],
+            tuple(column[keep] for column in self.growth),
             (p10, p50, p90),
         )
 
@@ -77,18 +78,18 @@ def _sized(book: OfferBook, sizings: Mapping[str, Sizing | Reason], sieve: Sieve
     _refuse_unsized(rows[sizing < 0], book, sizings, sieve)
     rows, sizing = rows[sizing >= 0], sizing[sizing >= 0]
     gpus = book.gpus[rows]
-    table = np.array([(s.min_gpus, *_need(s)) for s in usable], np.float64).reshape(-1, 5).T
-    min_gpus, growth, p10, p50, p90 = (column[sizing] for column in table)
+    table = np.array([(s.min_gpus, *_need(s)) for s in usable], np.float64).reshape(-1, 8).T
+    min_gpus, *growth, p10, p50, p90 = (column[sizing] for column in table)
     devices = np.where(gpus < 1, gpus, np.floor(gpus))
-    return _Sized(rows, sizing, tuple(usable), devices, min_gpus, growth, (p10, p50, p90))
+    return _Sized(rows, sizing, tuple(usable), devices, min_gpus, tuple(growth), (p10, p50, p90))
 
 
-def _need(sizing: Sizing) -> tuple[float, float, float, float]:
+def _need(sizing: Sizing) -> tuple[float, ...]:
     effort = sizing.effort
     if isinstance(effort, Service):
-        return (0.0, *(float(effort.replicas),) * 3)
+        return (0.0, 0.0, 1.0, 1.0, *(float(effort.replicas),) * 3)
     one = effort.gpu_hours_on(1.0)
-    return (effort.growth, one.p10, one.p50, one.p90)
+    return (effort.growth, effort.batch_growth, *effort.batch_devices, one.p10, one.p50, one.p90)
 
 
 def _refuse_unsized(rows: IntArray, book: OfferBook, sizings: Mapping[str, Sizing | Reason], sieve: Sieve) -> None:
@@ -146,17 +147,40 @@ def _finish(left_h: float | None, sized: _Sized, sieve: Sieve) -> Candidates:
     # A fraction of a device that got here holds the whole state.
     nodes = np.ceil(np.where(sized.devices < 1, 1.0, np.maximum(1.0, sized.min_gpus) / sized.devices))
     if left_h is not None:
-        # n devices take p50·n^growth device-hours, an n-th of it each. A fraction of a device is one that is slower.
-        in_time = (p50 / _shares(sized) / (left_h - boot_h)) ** (1.0 / (1.0 - sized.growth))
+        in_time = _devices_for(sized, p50 / _shares(sized) / (left_h - boot_h))
         # What needs 4 nodes to the last digit takes 4, not 5.
         nodes = np.maximum(nodes, np.ceil(in_time / np.maximum(1.0, sized.devices) * (1.0 - 1e-12)))
     purpose = "to hold the state" if left_h is None else f"to hold the state and finish within {left_h:,.1f} h"
     keep = _enough(sized.rows, nodes, sieve, purpose)
     sized, nodes, boot_h = sized.take(keep), nodes[keep], boot_h[keep]
     count = nodes * np.maximum(1.0, sized.devices)
-    speed = _shares(sized) * count ** (1.0 - sized.growth)
+    speed = _shares(sized) * _speed(sized, count)
     p10, p50, p90 = (boot_h + hours / speed for hours in sized.need)
     return _candidates(sized, nodes, sieve.book, (p10, p50, p90))
+
+
+def _speed(sized: _Sized, count: FloatArray) -> FloatArray:
+    """Devices' worth of work that `count` of them do."""
+    growth, batch, low, high = sized.growth
+    speed: FloatArray = count ** (1.0 - growth)
+    if batch.any():
+        speed = speed * (np.clip(1.0, low, high) / np.clip(count, low, high)) ** batch
+    return speed
+
+
+def _devices_for(sized: _Sized, speed: FloatArray) -> FloatArray:
+    """The count whose `_speed` is `speed`, from each of the three stretches in which it is a power of the count."""
+    growth, batch, low, high = sized.growth
+    power = 1.0 / (1.0 - growth)
+    if not batch.any():
+        only: FloatArray = speed**power
+        return only
+    one = np.clip(1.0, low, high)
+    below = (speed * (low / one) ** batch) ** power
+    between = (speed * one**-batch) ** (1.0 / (1.0 - growth - batch))
+    above = (speed * (high / one) ** batch) ** power
+    found: FloatArray = np.where(below <= low, below, np.where(between <= high, between, above))
+    return found
 
 
 def _shares(sized: _Sized) -> FloatArray:

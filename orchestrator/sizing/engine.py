@@ -9,7 +9,7 @@ from orchestrator.domain.workload import Model, Stack
 from orchestrator.sizing import memory
 from orchestrator.sizing.flops import inference_flops
 from orchestrator.sizing.parameters import Parameters
-from orchestrator.sizing.shape import Shape
+from orchestrator.sizing.shape import Shape, attention_width
 from orchestrator.sizing.throughput import Engine
 
 OTHER: Final = "other"  # software that is none of the stacks: plain frameworks, older servers
@@ -109,7 +109,7 @@ class Mount:
         p, rates = parameters, rates_of(device, used, stack, parameters)
         mixture = model.active_parameters < 0.95 * model.parameters
         matrix = rates.matrix * (p["serving.experts.compute"] if mixture else 1.0)
-        width = shape.heads * (model.head_dim or shape.hidden / shape.heads)
+        width = attention_width(model, shape)
         self._passed = 2.0 * shape.layers  # all-reduces of one pass: after attention and after the feed-forward
         self._talk = self._passed * 2.0 * shape.hidden * 2.0 / rates.link_bytes_per_s
         self._device_rates = (

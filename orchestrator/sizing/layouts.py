@@ -144,14 +144,14 @@ def fastest(
 
 
 def _weights(memory: MemoryModel, rows: Layouts) -> Number:
-    """The least bytes of a layout: 16-bit weights and gradients, or where all is shared out, the state of training.
+    """The least bytes of a layout: 16-bit weights, or where all is shared out, the state of training.
 
     It only spares asking for the memory of layouts that cannot fit; of adapters, nothing is ruled out.
     """
     if memory.adapter is not None:
         return np.zeros_like(rows.tensor)
     split = rows.tensor * rows.pipeline
-    whole = 4.0 * (memory.parts.dense + memory.parts.experts / rows.expert) / split
+    whole = 2.0 * (memory.parts.dense + memory.parts.experts / rows.expert) / split
     shared = 12.0 * (memory.parts.dense + memory.parts.experts) / (split * rows.data)
     return np.where(np.asarray(rows.gathers) > 0, shared, whole)
 

@@ -179,10 +179,11 @@ def replicas_on(task: Task, device: Accelerator) -> Iterator[Replica] | Reason:
     weights = job.model.parameters * arithmetic.weight_bytes(task.precision, chosen.precision)
     least = task.kv_per_token * task.context  # one sequence
     devices = 1
-    while devices <= MOST_DEVICES and kv_pool_bytes(device, devices, weights, task.parameters) < least:
+    most = 1 if single(device) else MOST_DEVICES
+    while devices <= most and kv_pool_bytes(device, devices, weights, task.parameters) < least:
         devices *= 2
-    if devices > MOST_DEVICES:
-        return Reason("sizing", ReasonCode.NO_FIT, _no_fit(device, weights, least, task.parameters))
+    if devices > most:
+        return Reason("sizing", ReasonCode.NO_FIT, _no_fit(device, most, weights, least, task.parameters))
     mount = Mount(
         job.model,
         task.shape,
@@ -292,9 +293,9 @@ def _misses(replica: Replica, limits: LatencyTarget, load: float, batch: int, *,
     return None
 
 
-def _no_fit(device: Accelerator, weights: float, least: float, parameters: Parameters) -> str:
+def _no_fit(device: Accelerator, most: int, weights: float, least: float, parameters: Parameters) -> str:
     room = kv_pool_bytes(device, 1, 0.0, parameters)
     return (
         f"weights of {weights / GIB:,.1f} GiB and {least / GIB:,.2f} GiB of KV cache for one sequence do"
-        f" not fit {MOST_DEVICES} x {device.name} with {room / GIB:,.1f} GiB each to use"
+        f" not fit {most} x {device.name} with {room / GIB:,.1f} GiB each to use"
     )

@@ -107,13 +107,15 @@ def _service(task: Task, replica: Replica, count: int, batch: int) -> Sizing:
     rate = task.load * replica.rate(batch)
     mean_rate = task.job.requests_per_s if isinstance(task.job, Inference) else 0.0
     engine, spreads = replica.engine, replica.spreads
-    first, each = engine.ttft_s(batch, task.load), engine.tpot_s(batch)
+    peak = mean_rate * (task.job.peak_over_mean if isinstance(task.job, Inference) else 1.0)
+    load = min(task.load, peak / count / replica.rate(batch))  # one replica may be more than a small load needs
+    first, each = engine.ttft_s(batch, load), engine.tpot_s(batch)
     share = energy.decode_share(table=task.parameters)
     service = Service(
         replicas=count,
         requests_per_s_per_replica=rate,
         ttft_s=spreads.ttft.scaled(first),
-        ttft_p95_s=spreads.ttft.scaled(engine.ttft_p95_s(batch, task.load)),
+        ttft_p95_s=spreads.ttft.scaled(engine.ttft_p95_s(batch, load)),
         tpot_s=spreads.tpot.scaled(each),
         e2e_s=spreads.tpot.scaled(engine.e2e_s(first, batch)),
         watts_per_replica=replica.devices * energy.device_it_watts(replica.device, share, task.parameters),

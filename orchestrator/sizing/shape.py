@@ -68,3 +68,18 @@ def _depth_and_width(model: Model, guessed: list[Assumption]) -> tuple[float, fl
     guessed.append(Assumption("layers", layers, "from N = 12·L·h² at h = 128·L: the model's shape is not given"))
     guessed.append(Assumption("hidden", hidden, "from N = 12·L·h² at h = 128·L: the model's shape is not given"))
     return layers, hidden
+
+
+LATENT_ABOVE = 256  # a lone KV head wider than this stands for latent attention, whose cache it is as wide as
+LATENT_HEAD = 160.0  # mean width of a query (192) and a value (128) of DeepSeek V2 and V3
+
+
+def attention_width(model: Model, shape: Shape) -> float:
+    """Heads times their width: what scores and values are computed over, in elements of one token and layer.
+
+    Latent attention is given by the size of its KV cache (one head, 288 wide in DeepSeek's), but computes with heads of
+    its own: DeepSeek-AI 2024, arXiv:2405.04434, section 2.1.
+    """
+    if model.kv_heads == 1 and (model.head_dim or 0) > LATENT_ABOVE:
+        return shape.heads * LATENT_HEAD
+    return shape.heads * (model.head_dim or shape.hidden / shape.heads)

@@ -19,7 +19,7 @@ from orchestrator.sizing.flops import device_hours
 from orchestrator.sizing.memory import GIB
 from orchestrator.sizing.parameters import Parameters
 from orchestrator.sizing.training_task import Estimate, Task, mfu_of, reference_tflops, sizing_of, task_of
-from orchestrator.sizing.utilisation import Circumstances, family, growth
+from orchestrator.sizing.utilisation import Circumstances, Growth, family, growth
 
 Sized: TypeAlias = Sizing | Reason
 
@@ -76,7 +76,7 @@ def _planned(task: Task, device: Accelerator, chosen: Arithmetic, fit: Fit) -> S
     notes = task.state_of(chosen.precision)
     if fit.tensor > 1:
         notes += (Assumption("tensor_parallel", float(fit.tensor), _SPLIT),)
-    grows = 0.0  # a stated MFU is that of the job, whatever its devices
+    grows = Growth(0.0, 0.0, (1.0, 1.0))  # a stated MFU is that of the job, whatever its devices
     if job.mfu is not None:
         hours = device_hours(task.flops, chosen.peak_tflops, job.mfu)
         mfu, band = Assumption("mfu", job.mfu, "stated in the job file"), efficiency.spread("run", p)

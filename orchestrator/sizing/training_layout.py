@@ -11,9 +11,10 @@ from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.parallelism import Parallelism
 from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.sizing import Assumption, FiniteWork, MemoryTerm, Sizing, Step
-from orchestrator.sizing import memory
+from orchestrator.sizing import efficiency, memory
 from orchestrator.sizing.arithmetic import Arithmetic
 from orchestrator.sizing.calibration import Kind
+from orchestrator.sizing.flops import device_hours
 from orchestrator.sizing.layouts import Searched, fastest, step_tokens, stepper, usual_batch
 from orchestrator.sizing.memory import GIB
 from orchestrator.sizing.training_memory import Terms
@@ -43,16 +44,16 @@ def laid_out(task: Task, device: Accelerator, chosen: Arithmetic, layout: Parall
     share = task.flops / task.work.matrix_flops / task.job.tokens  # adapters train less
     hours = step.seconds * n / done * task.job.tokens * share / 3600.0 / p["step.run"]
     known = task.generation_of(device, Kind.STEP)
-    band = known.band
+    band, notes = known.band, (*batch, *known.notes)
+    mfu = mfu_of(task, chosen, hours * band.p50, "from the bottom up, by the parallelism stated in the job file")
+    if task.job.mfu is not None:  # a measurement goes before the model; the step shown stays the model's
+        hours = device_hours(task.flops, chosen.peak_tflops, task.job.mfu)
+        mfu, band, notes = Assumption("mfu", task.job.mfu, "stated in the job file"), efficiency.spread("run", p), batch
     estimate = Estimate(
         hours=hours,
-        mfu=mfu_of(task, chosen, hours * band.p50, "from the bottom up, by the parallelism stated in the job file"),
+        mfu=mfu,
         band=band,
-        notes=(
-            *batch,
-            *known.notes,
-            *state_notes(task, chosen.precision, layout.sharding),
-        ),
+        notes=(*notes, *state_notes(task, chosen.precision, layout.sharding)),
         least=n,
         terms=terms,
         growth=growth(task.work, device.generation, p),

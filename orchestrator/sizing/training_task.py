@@ -16,13 +16,19 @@ from orchestrator.sizing.calibration import Kind
 from orchestrator.sizing.fit import Fit, Fits
 from orchestrator.sizing.memory import GIB
 from orchestrator.sizing.parameters import Parameters
-from orchestrator.sizing.recipes import recipe, usual_framework
+from orchestrator.sizing.recipes import Framework, recipe, usual_framework
 from orchestrator.sizing.training_memory import MemoryModel, Terms
-from orchestrator.sizing.utilisation import PlanningModel, family
+from orchestrator.sizing.utilisation import Growth, PlanningModel, family
 from orchestrator.sizing.work import TrainingWork, work_of
 
 WIDE: Final = (Precision.FP32, Precision.TF32)
 
+_SPELT: Final = {
+    Framework.MEGATRON: "Megatron",
+    Framework.ZERO: "ZeRO",
+    Framework.DEEPSPEED: "DeepSpeed",
+    Framework.FSDP: "FSDP",
+}
 _SHARED: Final = {
     Sharding.NONE: "a copy on every data-parallel device",
     Sharding.ZERO_1: "the states are sharded over the data-parallel devices",
@@ -118,7 +124,7 @@ class Estimate(NamedTuple):
     notes: tuple[Assumption, ...]
     least: int  # devices
     terms: Terms  # bytes on each of them
-    growth: float  # of device-hours with their number, as an exponent
+    growth: Growth  # of device-hours with their number
     step: Step | None = None
 
 
@@ -179,7 +185,7 @@ def state_notes(task: Task, used: Precision, sharding: Sharding) -> tuple[Assump
     weights, gradients = rates.weights + rates.weights_shared, rates.gradients + rates.gradients_shared
     states = rates.optimizer + rates.optimizer_shared
     origin = (
-        f"bytes per trained parameter, Adam as {framework.upper()} keeps it: {weights:g} weights + {gradients:g}"
+        f"bytes per trained parameter, Adam as {_SPELT[framework]} keeps it: {weights:g} weights + {gradients:g}"
         f" gradients + {states:g} of its states; {_SHARED[sharding]}"
     )
     return (Assumption("state_bytes", weights + gradients + states, origin),)
@@ -211,7 +217,9 @@ def sizing_of(task: Task, device: Accelerator, chosen: Arithmetic, estimate: Est
         gpu_hours=band,
         energy_kwh=band.scaled(energy.device_it_watts(device, table=task.parameters) / 1e3),
         gpus=gpus,
-        growth=estimate.growth,
+        growth=estimate.growth.exponent,
+        batch_growth=estimate.growth.batch,
+        batch_devices=estimate.growth.devices,
         step=estimate.step,
         checkpoints=task.checkpoints_of(gpus),
     )

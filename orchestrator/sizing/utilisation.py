@@ -14,6 +14,7 @@ KNOWN: Final = frozenset({"volta", "ampere", "hopper", "blackwell", "tpu", "gaud
 RECOMPUTED: Final = 4.0 / 3.0  # a second forward pass on top of one forward and one backward (Chen et al. 2016)
 TYPICAL_TOKENS: Final = 4096.0  # of one device and step: the middle of published runs
 FARTHEST: Final = 0.7  # of a balance from 200 FLOP per byte, in logarithms: devices beyond are none that was published
+LEAST, MOST = -2.0, 3.0  # doublings of the typical tokens beyond which published runs say no more
 SLOW_GB_PER_S: Final = 12.5  # 100 Gb/s: half of what a device of a training cluster has had since 2020
 BENT: Final = frozenset({"hopper", "blackwell"})  # matrix units that outran their attention kernels
 
@@ -46,15 +47,26 @@ def executed_flops(work: TrainingWork, generation: str, recompute: Recompute | N
     return whole * (RECOMPUTED if recompute is Recompute.FULL else 1.0)
 
 
-def growth(work: TrainingWork, generation: str, parameters: Parameters) -> float:
-    """The exponent g of device-hours ~ n^g: each of more devices does a little less.
+class Growth(NamedTuple):
+    """How device-hours grow with the number n of devices: n^`exponent`, and by `batch` more between two counts."""
 
-    With a fixed global batch they also get fewer tokens each per step. Of CPUs nothing is known: 0.
+    exponent: float
+    batch: float
+    devices: tuple[float, float]
+
+
+def growth(work: TrainingWork, generation: str, parameters: Parameters) -> Growth:
+    """Each of more devices does a little less; with a fixed global batch they also get fewer tokens each per step.
+
+    Of CPUs nothing is known: they do not grow.
     """
     if family(generation) == "cpu":
-        return 0.0
-    batch = parameters["planning.batch"] if work.global_batch_tokens else 0.0
-    return (batch - parameters["planning.scale"]) / log(2.0)
+        return Growth(0.0, 0.0, (1.0, 1.0))
+    exponent = -parameters["planning.scale"] / log(2.0)
+    if not work.global_batch_tokens:
+        return Growth(exponent, 0.0, (1.0, 1.0))
+    tokens = work.global_batch_tokens / TYPICAL_TOKENS
+    return Growth(exponent, parameters["planning.batch"] / log(2.0), (tokens / 2.0**MOST, tokens / 2.0**LEAST))
 
 
 class PlanningModel:
@@ -91,7 +103,7 @@ class PlanningModel:
             term += p["planning.scale"] * log2(around.gpus / 64.0)
             if work.global_batch_tokens:
                 tokens = work.global_batch_tokens / around.gpus
-                term += p["planning.batch"] * max(-2.0, min(3.0, log2(tokens / TYPICAL_TOKENS)))
+                term += p["planning.batch"] * max(LEAST, min(MOST, log2(tokens / TYPICAL_TOKENS)))
         if bandwidth_gb_s > 0:
             balance = log(peak16_tflops * 1e3 / bandwidth_gb_s / 200.0)
             term += p["planning.balance"] * max(-FARTHEST, balance)

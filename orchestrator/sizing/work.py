@@ -8,7 +8,7 @@ from typing import Final
 from orchestrator.domain.accelerator import Precision
 from orchestrator.domain.workload import Model
 from orchestrator.sizing.flops import training_flops
-from orchestrator.sizing.shape import shape_of
+from orchestrator.sizing.shape import attention_width, shape_of
 
 ATTENTION: Final = 12.0  # FLOPs per layer, width, position and token: 4 forward (scores, values), twice that backward
 FINE_GRAINED: Final = 4.0  # from this ratio of all to active parameters on, experts are taken to be many and narrow
@@ -74,7 +74,7 @@ def work_of(
         active_parameters=model.active_parameters,
         layers=shape.layers,
         hidden=shape.hidden,
-        attention_width=shape.heads * (model.head_dim or shape.hidden / shape.heads),
+        attention_width=attention_width(model, shape),
         sequence_length=sequence_length,
         precision=precision,
         global_batch_tokens=global_batch_tokens,

@@ -106,7 +106,10 @@ def test_a_node_of_one_gpu_has_no_tensor_parallelism_and_the_network_is_said_to_
     assert best["gpus"] > 1
     assert best["layout"]["cluster"]["node_devices"] == 1.0
     assert best["layout"]["step"]["parallelism"]["tensor"] == 1
-    assert "between nodes 400 Gbit/s a GPU, one way, is assumed" in cli("plan", job_file, "--snapshot", path, "--layout").out
+    assert (
+        "between nodes 400 Gbit/s a GPU, one way, is assumed"
+        in cli("plan", job_file, "--snapshot", path, "--layout").out
+    )
 
 
 def test_an_adapter_has_checkpoints_and_no_layout(cli: Cli, tmp_path: Path, market: Path) -> None:

@@ -60,6 +60,23 @@ class TestGrowth:
         assert best.hours.p50 == pytest.approx(100.0 * 13**-0.9)
         assert best.hours.p50 <= 10.0 < 100.0 * 12**-0.9
 
+    @pytest.mark.parametrize("hours", [60.0, 40.0, 30.0, 20.0, 15.0, 12.0, 9.0, 6.0, 3.0])
+    def test_a_deadline_takes_the_fewest_nodes_where_a_fixed_batch_slows_them_between_two_counts(
+        self, hours: float
+    ) -> None:
+        work = FiniteWork(
+            gpu_hours=Band(80.0, 100.0, 130.0),
+            energy_kwh=Band(1.0, 1.0, 1.0),
+            gpus=2,
+            growth=0.1,
+            batch_growth=0.3,
+            batch_devices=(4.0, 16.0),
+        )
+        best = placed(sizing(min_gpus=1, effort=work), training(limits=Limits(deadline_s=hours * 3600.0)))
+        takes = [work.gpu_hours_on(n).p50 / n for n in range(1, 200)]
+        assert best.gpus == next(n for n, each in enumerate(takes, 1) if each <= hours)
+        assert best.hours.p50 == pytest.approx(takes[int(best.gpus) - 1])
+
     def test_a_deadline_that_is_met_to_the_last_digit_takes_no_further_node(self) -> None:
         hours = 100.0 * 16**-0.9
         job = training(limits=Limits(deadline_s=hours * 3600.0))

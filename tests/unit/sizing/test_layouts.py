@@ -47,10 +47,11 @@ def step(job: Training | FineTune, gpus: int, device: Accelerator = H100, cluste
 
 
 class TestPublished:
-    def test_llama_3_405b_on_16_384_h100_is_laid_out_as_it_was_trained(self) -> None:
+    def test_llama_3_405b_on_16_384_h100_is_laid_out_as_published(self) -> None:
         job = Training(name="t", model=known("Llama 3.1 405B"), tokens=15.6e12, global_batch_tokens=16e6)
         found = step(job, 16_384).parallelism
-        # Llama Team 2024, table 4: tensor 8, pipeline 16, data 128; 16 M tokens a step.
+        # Llama Team 2024, table 4: tensor 8, pipeline 16, data 128; 16 M tokens a step. Sequences there are 8 192 long,
+        # where our memory is 12 % too large for 16 stages (docs/sizing.md); here they are a job's usual 4 096.
         assert (found.tensor, found.pipeline, found.data) == (8, 16, 128)
         assert step_tokens(found, 4096.0) == pytest.approx(16e6, rel=0.02)
 

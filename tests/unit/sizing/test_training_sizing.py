@@ -162,9 +162,20 @@ class TestDeviceCounts:
     def test_a_fixed_global_batch_makes_device_hours_grow_faster(self) -> None:
         job = replace(TRAINING, global_batch_tokens=4096 * 1024.0)
         known = table(PLAIN_TRAINING, {"planning.scale": -0.01, "planning.batch": 0.1})
-        free, fixed = (finite(sized(each, parameters=known)) for each in (TRAINING, job))
+        free = finite(sized(TRAINING, parameters=known))
         assert free.gpu_hours_on(2 * free.gpus).p50 / free.gpu_hours.p50 == pytest.approx(2.718281828**0.01)
-        assert fixed.gpu_hours_on(2 * fixed.gpus).p50 / fixed.gpu_hours.p50 == pytest.approx(2.718281828**0.11)
+        fixed = finite(sized(job, parameters=known))
+        assert fixed.gpu_hours_on(512).p50 / fixed.gpu_hours_on(256).p50 == pytest.approx(2.718281828**0.11)
+
+    def test_beyond_what_published_runs_say_of_batches_only_the_number_counts(self) -> None:
+        # 1 024 usual shares of the batch: the term holds from 128 devices (8 shares each) to 4 096 (a quarter).
+        job = replace(TRAINING, global_batch_tokens=4096 * 1024.0)
+        known = table(PLAIN_TRAINING, {"planning.scale": -0.01, "planning.batch": 0.1})
+        least = finite(sized(job, parameters=known))
+        for n in (4, 64, 128, 200, 1024, 4096, 16_384):
+            exact = size(job, [BIG], known, gpus=n)[BIG.name]
+            assert isinstance(exact, Sizing)
+            assert least.gpu_hours_on(n).p50 == pytest.approx(finite(exact).gpu_hours.p50)
 
     def test_fewer_devices_than_hold_it_are_refused_with_the_least(self) -> None:
         answer = size(TRAINING, [BIG], gpus=1)[BIG.name]

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.domain.accelerator import Precision
 from orchestrator.domain.parallelism import Recompute
 from orchestrator.sizing.parameters import Parameters
-from orchestrator.sizing.utilisation import Circumstances, PlanningModel, family, growth
+from orchestrator.sizing.utilisation import Circumstances, Growth, PlanningModel, family, growth
 from orchestrator.sizing.work import TrainingWork, work_of
 from tests.unit.sizing.given import LLAMA_7B, MIXTRAL, PLAIN_TRAINING, table
 
@@ -114,7 +114,7 @@ def test_a_cpu_has_one_constant_and_nothing_else() -> None:
     others = {"planning.size": 0.1, "planning.scale": -0.1, "planning.run": -0.3, "planning.balance": -0.5}
     known = table(PLAIN_TRAINING, others, {"planning.utilisation.cpu": 0.3})
     assert share(small, known, Circumstances(gpus=1024), "cpu", 100.0) == pytest.approx(0.3)
-    assert growth(replace(WORK, global_batch_tokens=1e6), "cpu", known) == 0.0
+    assert growth(replace(WORK, global_batch_tokens=1e6), "cpu", known) == Growth(0.0, 0.0, (1.0, 1.0))
 
 
 def test_unknown_generations_and_all_cdna_have_a_family() -> None:
@@ -157,7 +157,9 @@ def test_device_hours_follow_the_growth_that_is_said_of_them(batch: float | None
     parameters = with_(scale=-0.01, batch=0.07)
     model = PlanningModel(work, parameters)
     few, many = (model.seconds_per_token("ampere", PEAK, BANDWIDTH, Circumstances(gpus=n)) for n in (128.0, 512.0))
-    assert many / few == pytest.approx(4.0 ** growth(work, "ampere", parameters))
+    found = growth(work, "ampere", parameters)
+    assert many / few == pytest.approx(4.0 ** (found.exponent + found.batch))
+    assert found.devices == ((32.0, 1024.0) if batch else (1.0, 1.0))
     assert log(many / few) == pytest.approx(0.02 + (0.14 if batch else 0.0))
 
 
