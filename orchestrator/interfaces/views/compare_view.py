@@ -241,7 +241,7 @@ MEASURES: tuple[Measure, ...] = (
     _measure("power of the site", "site_kw", _service_only(lambda row: row.site_kwh), lambda kw: fmt.watts(kw * 1e3)),
     _measure("CO2 per hour", "co2_kg_per_hour", _service_only(lambda row: row.co2_kg), lambda kg: f"{kg:,.3g} kg"),
     _measure(
-        "memory of a GPU",
+        "memory of a GPU at the least count",
         "memory_per_gpu_gib",
         lambda row: row.sizing.memory_per_gpu_gib if row.sizing else None,
         fmt.gib,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from orchestrator.domain.sizing import Assumption, FiniteWork, Service, Sizing
+from orchestrator.domain.sizing import Assumption, FiniteWork, MemoryTerm, Service, Sizing
 from orchestrator.interfaces.views import format as fmt
 from orchestrator.interfaces.views.effort_words import checkpoints, load, pace, quantised, seconds, title, words
 from orchestrator.interfaces.views.page import Block, Facts, Line, Part, Stack, Stacks, Text, Title, dim, line
@@ -19,14 +19,28 @@ def memory_bars(rows: Sequence[Figures]) -> list[Block]:
     if not drawn:
         return []
     more = f", the {len(drawn)} cheapest" if len(rows) > BARS else ""
-    least = "" if isinstance(rows[0].effort, Service) else " at the least count"
-    return [Title(f"Memory of one GPU{least}, against what a job can use of it{more}"), Stacks(tuple(drawn)), Line()]
+    where = "" if isinstance(rows[0].effort, Service) else " at the least count"
+    if any(_laid_out(row) for row in rows):
+        where = " in its layout" if all(_laid_out(row) for row in rows) else " in its layout, or at the least count"
+    return [Title(f"Memory of one GPU{where}, against what a job can use of it{more}"), Stacks(tuple(drawn)), Line()]
+
+
+def _laid_out(row: Figures) -> tuple[MemoryTerm, ...]:
+    """What the layout holds on the fullest device; empty where there is none."""
+    step = row.effort.step if isinstance(row.effort, FiniteWork) else None
+    return step.memory if step is not None else ()
 
 
 def _stack(row: Figures) -> Stack | None:
     sizing = row.sizing
     if sizing is None:
         return None
+    held = _laid_out(row)
+    if held:
+        room, whole = sizing.capacity_per_gpu_gib, sum(term.gib for term in held)
+        parts = tuple(Part(term.name, term.gib) for term in held if term.gib > 0)
+        detail = f"{fmt.gib(whole)} of {fmt.gib(room)} ({fmt.percent(whole / room)})"
+        return Stack(row.device.name, parts, room, detail)
     parts = tuple(Part(term.name, term.gib / sizing.min_gpus) for term in sizing.memory if term.gib > 0)
     share = sizing.memory_per_gpu_gib / sizing.capacity_per_gpu_gib
     return Stack(row.device.name, parts, sizing.capacity_per_gpu_gib, f"{memory(sizing)} ({fmt.percent(share)})")
@@ -71,7 +85,8 @@ def _one(row: Figures, shared: Sequence[Assumption]) -> list[Block]:
         return []
     terms = " + ".join(f"{term.name} {fmt.gib(term.gib)}" for term in sizing.memory)
     over = f" over {fmt.plural(sizing.min_gpus, 'GPU')}" if sizing.min_gpus > 1 else ""
-    facts: list[tuple[str, Text]] = [("memory", f"{terms} = {fmt.gib(sizing.memory_gib)}{over}")]
+    least = "memory, at the least" if isinstance(sizing.effort, FiniteWork) and _laid_out(row) else "memory"
+    facts: list[tuple[str, Text]] = [(least, f"{terms} = {fmt.gib(sizing.memory_gib)}{over}")]
     if isinstance(sizing.effort, FiniteWork):
         facts += _finite(row, sizing.effort)
     else:
