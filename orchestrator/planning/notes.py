@@ -100,15 +100,15 @@ def _purchase(ranked: tuple[Placement, ...]) -> list[str]:
 
 
 def _network(judgement: Judgement, ranked: tuple[Placement, ...]) -> list[str]:
-    """Training exchanges gradients between nodes at every step; over a slow or unknown network it does not scale."""
+    """Training exchanges gradients between nodes at every step, and the hours are of clusters with a fast fabric."""
     (part,) = ranked[0].parts
     gang = isinstance(judgement.view.workload, Training | FineTune)
     if not gang or part.nodes == 1 or part.offer.fabric not in SLOW_FABRICS:
         return []
     network = "an ethernet of unknown speed" if part.offer.fabric else "a network that the offer does not describe"
     return [
-        f"the best placement trains on {part.nodes:,} nodes over {network}, while its hours suppose that speed "
-        "grows with the number of devices: expect fewer tokens a second than a fast fabric would give"
+        f"the best placement trains on {part.nodes:,} nodes over {network}, while its hours are those of "
+        "clusters with a fast fabric: expect fewer tokens a second"
     ]
 
 

@@ -316,8 +316,8 @@ def test_a_long_job_without_a_deadline_is_pointed_out() -> None:
 def test_training_on_several_nodes_over_a_slow_network_is_pointed_out(fabric: str, said: bool) -> None:
     tight = Limits(deadline_s=30 * 3600.0)
     market = snapshot(offer(gpus=1.0, fabric=fabric, available=9))
-    assert any("suppose that" in note for note in planned(market, training(limits=tight)).notes) is said
-    assert not any("suppose that" in note for note in planned(market).notes)  # one node: nothing to exchange
+    assert any("with a fast fabric" in note for note in planned(market, training(limits=tight)).notes) is said
+    assert not any("with a fast fabric" in note for note in planned(market).notes)  # one node: nothing to exchange
 
 
 @pytest.mark.parametrize(
