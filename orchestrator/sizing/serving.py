@@ -13,11 +13,12 @@ from orchestrator.domain.workload import BatchInference, Inference
 from orchestrator.sizing import energy, fallbacks, memory, serving_efficiency
 from orchestrator.sizing.memory import GIB
 from orchestrator.sizing.parameters import Parameters
-from orchestrator.sizing.replica import Replica, Task, batch_within, enough, needed, replicas_on, task_of
+from orchestrator.sizing.replica import Kept, Replica, Task, enough, needed, replicas_on, task_of, within
 
 Sized: TypeAlias = Sizing | Reason
 
 _ONLINE_BATCH = "sequences at once: as many as the load needs within what memory and latency limits allow"
+_IDLE = "of the full rate that replicas are planned for: at the usual load too many requests wait for the limits"
 _OFFLINE_BATCH = "sequences at once: the most that memory and the stack allow"
 
 
@@ -80,35 +81,36 @@ def _online(task: Task, device: Accelerator) -> Sized:
         return replicas
     peak = job.requests_per_s * job.peak_over_mean
     share, most = task.parameters["serving.network_share"], task.most_sequences
-    best: tuple[int, int, int, Replica] | None = None
+    best: tuple[int, int, Kept, Replica] | None = None
     refusal: Reason | None = None
     for replica in replicas:
-        batch = batch_within(replica, job.limits.latency, task.load, share)
-        if isinstance(batch, Reason):
-            refusal = batch
+        kept = within(replica, job.limits.latency, task.load, share)
+        if isinstance(kept, Reason):
+            refusal = kept
             continue
-        count = needed(peak, task.load * replica.rate(batch))
+        count = needed(peak, kept.load * replica.rate(kept.batch))
         if best is None or count * replica.devices < best[0]:
-            best = (count * replica.devices, count, batch, replica)
-        if count == 1 or batch >= most:
+            best = (count * replica.devices, count, kept, replica)
+        if count == 1 or kept.batch >= most:
             break  # more devices for a replica that answers all alone, or is as full as the stack allows, cost more
     if best is None:
         return refusal if refusal is not None else _never(task)
-    _, count, batch, replica = best
-    batch = enough(replica, batch, peak / count / task.load)
-    return _service(task, replica, count, batch)
+    _, count, kept, replica = best
+    batch = enough(replica, kept.batch, peak / count / kept.load)
+    return _service(task, replica, count, Kept(batch, kept.load))
 
 
 def _never(task: Task) -> Reason:
     raise AssertionError(f"{task.job.name}: neither a replica nor a refusal")
 
 
-def _service(task: Task, replica: Replica, count: int, batch: int) -> Sizing:
-    rate = task.load * replica.rate(batch)
+def _service(task: Task, replica: Replica, count: int, kept: Kept) -> Sizing:
+    batch = kept.batch
+    rate = kept.load * replica.rate(batch)
     mean_rate = task.job.requests_per_s if isinstance(task.job, Inference) else 0.0
     engine, spreads = replica.engine, replica.spreads
     peak = mean_rate * (task.job.peak_over_mean if isinstance(task.job, Inference) else 1.0)
-    load = min(task.load, peak / count / replica.rate(batch))  # one replica may be more than a small load needs
+    load = min(kept.load, peak / count / replica.rate(batch))  # one replica may be more than a small load needs
     first, each = engine.ttft_s(batch, load), engine.tpot_s(batch)
     share = energy.decode_share(table=task.parameters)
     service = Service(
@@ -123,7 +125,10 @@ def _service(task: Task, replica: Replica, count: int, batch: int) -> Sizing:
         most_tokens_per_s=replica.rate(replica.most_sequences) * engine.output_tokens,
         stack=str(task.job.stack),
     )
-    return _sizing(task, replica, service, batch=batch, rate=rate, whole=task.flops_per_request)
+    sizing = _sizing(task, replica, service, batch=batch, rate=rate, whole=task.flops_per_request)
+    if kept.load < task.load:
+        sizing = replace(sizing, assumptions=(Assumption("load", kept.load, _IDLE), *sizing.assumptions))
+    return sizing
 
 
 def _offline(task: Task, device: Accelerator) -> Sized:

@@ -271,3 +271,19 @@ def test_a_device_of_unknown_bandwidth_is_refused_for_serving() -> None:
     dark = replace(BIG, memory_bandwidth_gb_s=0.0)
     for job in (SERVING, BATCH):
         assert refused(job, dark).code is ReasonCode.UNKNOWN_ACCELERATOR
+
+
+def test_replicas_are_planned_for_less_of_their_rate_where_waiting_alone_would_miss_the_limit() -> None:
+    # One device, so that more of them cannot be the answer; prompts are nearly all of its work, so that waiting counts.
+    alone = replace(BIG, link="")
+    job = replace(BUSY, prompt_tokens=4096, output_tokens=1)
+    idle = served(sized(replace(LONE, prompt_tokens=4096, output_tokens=1), alone)).ttft_p95_s
+    assert idle is not None
+    answer = sized(limited(job, first_token_s=idle.p90 * 1.05), alone)
+    (planned,) = (each.value for each in answer.assumptions if each.name == "load")
+    assert planned < 0.7
+    service = served(answer)
+    assert service.ttft_p95_s is not None
+    assert service.ttft_p95_s.p90 <= idle.p90 * 1.05
+    assert service.replicas > served(sized(job, alone)).replicas
+    assert refused(limited(job, first_token_s=idle.p90 * 0.9), alone).code is ReasonCode.LATENCY
