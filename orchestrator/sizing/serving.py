@@ -84,6 +84,8 @@ def _online(task: Task, device: Accelerator) -> Sized:
     best: tuple[int, int, Kept, Replica] | None = None
     refusal: Reason | None = None
     for replica in replicas:
+        if best is not None and replica.devices >= best[0]:
+            break  # even one such replica takes no fewer devices
         kept = within(replica, job.limits.latency, task.load, share)
         if isinstance(kept, Reason):
             refusal = kept
@@ -91,8 +93,8 @@ def _online(task: Task, device: Accelerator) -> Sized:
         count = needed(peak, kept.load * replica.rate(kept.batch))
         if best is None or count * replica.devices < best[0]:
             best = (count * replica.devices, count, kept, replica)
-        if count == 1 or kept.batch >= most:
-            break  # more devices for a replica that answers all alone, or is as full as the stack allows, cost more
+        if kept.batch >= most:
+            break  # more devices for a replica that is as full as the stack allows cost more
     if best is None:
         return refusal if refusal is not None else _never(task)
     _, count, kept, replica = best
