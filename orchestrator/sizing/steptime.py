@@ -7,6 +7,7 @@ all devices at once.
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -89,7 +90,8 @@ def machine_of(
     return Machine(
         matrix_flops_per_s=matrix * faster,
         attention_flops_per_s=matrix / p["step.attention.bent" if device.generation in BENT else "step.attention"],
-        bytes_per_s=device.memory_bandwidth_gb_s * 1e9,
+        # Of a device whose bandwidth nobody says the elementwise work is left out, as the planning model leaves it out.
+        bytes_per_s=device.memory_bandwidth_gb_s * 1e9 or inf,
         link_bytes_per_s=link * p["step.link_share"],
         fabric_bytes_per_s=cluster.fabric_gb_per_s * 1e9 * p["step.fabric_share"],
         node_devices=cluster.node_devices,

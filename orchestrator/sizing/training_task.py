@@ -197,6 +197,7 @@ def mfu_of(task: Task, chosen: Arithmetic, hours: float, origin: str) -> Assumpt
 
 
 def generation_notes(parameters: Parameters, device: Accelerator, kind: Kind) -> tuple[Assumption, ...]:
+    """What times of training by `kind` of prediction rest on, on devices of one generation."""
     if kind is Kind.STEP:
         names = ["step.run"]
     else:
@@ -208,6 +209,7 @@ def generation_notes(parameters: Parameters, device: Accelerator, kind: Kind) ->
 
 
 def sizing_of(task: Task, device: Accelerator, chosen: Arithmetic, estimate: Estimate) -> Sizing:
+    """The sizing that an estimate makes: memory on the least devices, the rest on those asked for."""
     overhead = memory.overhead_bytes(device)
     least, terms = estimate.least, estimate.terms
     held = (*zip(Terms._fields, terms, strict=True), ("overhead", overhead))

@@ -202,3 +202,15 @@ def test_a_stated_layout_of_other_devices_than_asked_for_is_refused() -> None:
     answer = size(job, [H100], gpus=8)[H100.name]
     assert isinstance(answer, Reason)
     assert "16 devices, and 8 are asked for" in answer.detail
+
+
+def test_a_device_of_unknown_bandwidth_has_a_step_without_its_elementwise_work() -> None:
+    dark = replace(H100, name="dark", memory_bandwidth_gb_s=0.0)
+    job = Training(name="t", model=LLAMA_7B, tokens=1e12)
+    for asked in (job, replace(job, parallelism=step(job, 8, H100).parallelism)):
+        answer = size(asked, [dark], gpus=8, layouts=True)["dark"]
+        assert isinstance(answer, Sizing)
+        assert isinstance(answer.effort, FiniteWork)
+        assert answer.effort.step is not None
+        assert dict(answer.effort.step.parts)["elementwise"] == 0.0
+        assert answer.effort.step.seconds > 0
