@@ -1,6 +1,6 @@
 """The job file's shape: one pydantic model per kind, with the description and examples that editors show."""
 
-from __future__ import annotations
+# No postponed annotations here: pydantic would have to evaluate each of hundreds of strings at every start.
 
 import os
 from pathlib import Path

@@ -1,6 +1,6 @@
 """The job file's layout: the batch of one optimizer step, and how the devices share the work."""
 
-from __future__ import annotations
+# No postponed annotations here: pydantic would have to evaluate each of hundreds of strings at every start.
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,6 +1,6 @@
 """The job file's model section: a known name, a Hugging Face config.json, or numbers, and the model it means."""
 
-from __future__ import annotations
+# No postponed annotations here: pydantic would have to evaluate each of hundreds of strings at every start.
 
 from dataclasses import replace
 from pathlib import Path
@@ -74,7 +74,7 @@ class ModelForm(Form):
         return self._resolved
 
     @model_validator(mode="after")
-    def _resolve(self, info: ValidationInfo) -> ModelForm:
+    def _resolve(self, info: ValidationInfo) -> "ModelForm":
         numbers = [name for name in ("parameters", "active_parameters", *self.SHAPE) if getattr(self, name) is not None]
         if self.config is not None:
             if numbers:
