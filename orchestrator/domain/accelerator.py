@@ -51,3 +51,13 @@ class Accelerator:
             if known is precision:
                 return tflops
         return None
+
+    @property
+    def peak16_tflops(self) -> float | None:
+        """Dense peak at 16 bits, BF16 before FP16, or None where the device has neither."""
+        return self.peak(Precision.BF16) or self.peak(Precision.FP16)
+
+    @property
+    def in_racks(self) -> bool:
+        """Whether it is sold in racks of 72 behind one switch, as GB200 and GB300 are, and not in nodes of eight."""
+        return self.name.startswith("GB")

@@ -58,11 +58,6 @@ class Parallelism:
         """All of the job's devices."""
         return self.tensor * self.pipeline * self.context * self.data
 
-    @property
-    def model_devices(self) -> int:
-        """Devices that hold one copy of the model between them, sharding aside."""
-        return self.tensor * self.pipeline
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from math import floor
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -46,9 +47,14 @@ def usual_batch(work: TrainingWork, gpus: int, parameters: Parameters) -> float:
     return max(usual, gpus * work.sequence_length)
 
 
+def chunks(layers: float, pipeline: int) -> int:
+    """Model chunks per pipeline stage: as many as the layers give, up to six."""
+    return max(1, floor(min(MOST_CHUNKS, layers / pipeline))) if pipeline > 1 else 1
+
+
 def wired(device: Accelerator, cluster: Cluster) -> Cluster:
     """`cluster` as `device` is sold: those of GB200 and GB300 come in racks of 72 behind one switch."""
-    if device.name.startswith("GB"):
+    if device.in_racks:
         return Cluster(node_devices=RACK, fabric_gb_per_s=cluster.fabric_gb_per_s)
     return cluster
 
@@ -171,7 +177,7 @@ def _layouts(
             data, rest = divmod(gpus, tensor * pipeline)
             if rest or pipeline > layers or data > sequences:
                 continue
-            chunks = min(MOST_CHUNKS, layers // pipeline) if pipeline > 1 else 1
+            interleave = chunks(layers, pipeline)
             # 0 experts, of a model that does not say, are shared by any number of devices.
             experts = [e for e in EXPERT if data % e == 0 and work.experts % e == 0] if mixture else [1]
             passes = [(each, round(sequences / data / each)) for each in MICRO_BATCH]
@@ -179,11 +185,11 @@ def _layouts(
             for expert, sharded, full in product(experts, shardings, kept):
                 for micro_batch, count in passes:
                     if count > 0:
-                        yield (tensor, pipeline, data, expert, micro_batch, count, chunks, sharded, full)
+                        yield (tensor, pipeline, data, expert, micro_batch, count, interleave, sharded, full)
 
 
 def _layout(found: tuple[int, ...], recompute: Recompute | None) -> Parallelism:
-    tensor, pipeline, data, expert, micro_batch, passes, chunks, sharded, full = found
+    tensor, pipeline, data, expert, micro_batch, passes, interleave, sharded, full = found
     return Parallelism(
         tensor=tensor,
         pipeline=pipeline,
@@ -191,7 +197,7 @@ def _layout(found: tuple[int, ...], recompute: Recompute | None) -> Parallelism:
         expert=expert,
         micro_batch=micro_batch,
         micro_batches=passes,
-        interleave=chunks,
+        interleave=interleave,
         sharding=Sharding.ZERO_3 if sharded else Sharding.ZERO_1,
         recompute=Recompute.FULL if full else recompute or Recompute.SELECTIVE,
     )

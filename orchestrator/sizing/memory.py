@@ -38,3 +38,8 @@ def overhead_bytes(device: Accelerator) -> float:
     """Bytes that driver context, communication library and workspaces take on every device."""
     known = bundled()
     return min(known["memory.overhead_gb"] * 1e9, device.memory_gib * GIB * known["memory.overhead_share"])
+
+
+def room_bytes(device: Accelerator) -> float:
+    """Bytes of one device that are left for a job's own state."""
+    return capacity_bytes(device) - overhead_bytes(device)

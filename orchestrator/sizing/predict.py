@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import floor
 from typing import Final
 
-from orchestrator.domain.accelerator import Accelerator, Precision
+from orchestrator.domain.accelerator import Accelerator
 from orchestrator.domain.parallelism import Cluster, Parallelism, Recompute, Sharding
 from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.workload import Stack
@@ -13,6 +13,7 @@ from orchestrator.sizing import arithmetic, efficiency, memory, serving_efficien
 from orchestrator.sizing.accuracy import Prediction, Quantity
 from orchestrator.sizing.calibration import Kind
 from orchestrator.sizing.engine import OTHER, Mount, kv_pool_bytes
+from orchestrator.sizing.layouts import chunks, wired
 from orchestrator.sizing.memory import kv_bytes_per_token
 from orchestrator.sizing.observed import InferenceRun, TrainingRun
 from orchestrator.sizing.parameters import Parameters
@@ -24,8 +25,6 @@ from orchestrator.sizing.work import TrainingWork, work_of
 
 SEQUENCE: Final = 2048  # of a published run that does not say: the usual one until 2023
 PASS_TOKENS: Final = 16_384.0  # of one device's pass under fully sharded data parallelism, where nobody says
-MOST_CHUNKS: Final = 6.0  # model chunks per pipeline stage, where nobody says
-BIG_NODE: Final = 72.0  # devices behind one switch of a GB200 or GB300 rack
 TOKENS: Final = 1e6  # benchmarks are judged by the device-seconds of a million tokens
 
 
@@ -94,7 +93,7 @@ def _layout(run: TrainingRun, work: TrainingWork) -> Parallelism | None:
         expert=run.expert or 1,
         micro_batch=micro_batch,
         micro_batches=max(1, round(sequences / micro_batch)),
-        interleave=max(1, floor(min(MOST_CHUNKS, work.layers / pipeline))) if pipeline > 1 else 1,
+        interleave=chunks(work.layers, pipeline),
         sharding=Sharding.ZERO_3 if sharded else Sharding.ZERO_1,
         recompute=run.recompute or Recompute.SELECTIVE,
     )
@@ -103,11 +102,8 @@ def _layout(run: TrainingRun, work: TrainingWork) -> Parallelism | None:
 def _step(
     run: TrainingRun, work: TrainingWork, layout: Parallelism, device: Accelerator, parameters: Parameters
 ) -> float:
-    cluster = Cluster(
-        node_devices=BIG_NODE if device.name.startswith("GB") else 8.0,
-        fabric_gb_per_s=run.fabric_gb_per_s or (37.5 if device.generation == "gaudi" else 25.0),
-    )
-    machine = machine_of(device, run.precision, cluster, parameters, peak16_tflops=run.peak16_tflops)
+    cluster = Cluster(fabric_gb_per_s=run.fabric_gb_per_s or (37.5 if device.generation == "gaudi" else 25.0))
+    machine = machine_of(device, run.precision, wired(device, cluster), parameters, peak16_tflops=run.peak16_tflops)
     modern = modern_on(device.generation, run.year or parameters["planning.software_year"])
     each = float(seconds_per_token(work, machine, Layouts.of(layout), parameters, modern=modern))
     return each if run.benchmark else each / parameters["step.run"]
@@ -143,7 +139,7 @@ def predict_inference(
         shape,
         device,
         peak_tflops=chosen.peak_tflops,
-        peak16_tflops=device.peak(Precision.BF16) or device.peak(Precision.FP16) or chosen.peak_tflops,
+        peak16_tflops=device.peak16_tflops or chosen.peak_tflops,
         used=chosen.precision,
         weight_bytes=weights,
         kv_bytes_per_token=per_token,

@@ -76,6 +76,11 @@ class Task:
         return float(self.job.prompt_tokens + self.job.output_tokens)
 
     @cached_property
+    def held_tokens(self) -> float:
+        """Tokens that are kept of one sequence: answers under way are half finished on the average."""
+        return self.context - self.job.output_tokens / 2.0
+
+    @cached_property
     def flops_per_request(self) -> float:
         """2·N per token, read or written."""
         return flops.inference_flops(self.job.model.active_parameters, self.context)
@@ -190,7 +195,7 @@ def replicas_on(task: Task, device: Accelerator) -> Iterator[Replica] | Reason:
         task.shape,
         device,
         peak_tflops=chosen.peak_tflops,
-        peak16_tflops=device.peak(Precision.BF16) or device.peak(Precision.FP16) or chosen.peak_tflops,
+        peak16_tflops=device.peak16_tflops or chosen.peak_tflops,
         used=chosen.precision,
         weight_bytes=weights,
         kv_bytes_per_token=task.kv_per_token,
@@ -216,15 +221,13 @@ def single(device: Accelerator) -> bool:
 
 def tensor_devices(device: Accelerator, devices: int) -> int:
     """How many of `devices` split every layer; the rest are pipeline stages."""
-    return min(devices, RACK_TENSOR if device.name.startswith("GB") else MOST_TENSOR)
+    return min(devices, RACK_TENSOR if device.in_racks else MOST_TENSOR)
 
 
 def _replica(task: Task, held: _Held, devices: int) -> Replica:
-    job, p, device = task.job, task.parameters, held.device
+    p, device = task.parameters, held.device
     tensor = tensor_devices(device, devices)
-    # Answers under way are half finished on the average: what is kept for one is the prompt and half of the answer.
-    each = task.kv_per_token * (task.context - job.output_tokens / 2.0)
-    room = kv_pool_bytes(device, devices, held.weights, p) / each
+    room = kv_pool_bytes(device, devices, held.weights, p) / (task.kv_per_token * task.held_tokens)
     return Replica(
         device=device,
         arithmetic=held.arithmetic,

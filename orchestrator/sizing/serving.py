@@ -99,19 +99,18 @@ def _online(task: Task, device: Accelerator) -> Sized:
         return refusal if refusal is not None else _never(task)
     _, count, kept, replica = best
     batch = enough(replica, kept.batch, peak / count / kept.load)
-    return _service(task, replica, count, Kept(batch, kept.load))
+    return _service(job, task, replica, count, Kept(batch, kept.load))
 
 
 def _never(task: Task) -> Reason:
     raise AssertionError(f"{task.job.name}: neither a replica nor a refusal")
 
 
-def _service(task: Task, replica: Replica, count: int, kept: Kept) -> Sizing:
+def _service(job: Inference, task: Task, replica: Replica, count: int, kept: Kept) -> Sizing:
     batch = kept.batch
     rate = kept.load * replica.rate(batch)
-    mean_rate = task.job.requests_per_s if isinstance(task.job, Inference) else 0.0
     engine, spreads = replica.engine, replica.spreads
-    peak = mean_rate * (task.job.peak_over_mean if isinstance(task.job, Inference) else 1.0)
+    peak = job.requests_per_s * job.peak_over_mean
     load = min(kept.load, peak / count / replica.rate(batch))  # one replica may be more than a small load needs
     first, each = engine.ttft_s(batch, load), engine.tpot_s(batch)
     share = energy.decode_share(table=task.parameters)
@@ -123,9 +122,9 @@ def _service(task: Task, replica: Replica, count: int, kept: Kept) -> Sizing:
         tpot_s=spreads.tpot.scaled(each),
         e2e_s=spreads.tpot.scaled(engine.e2e_s(first, batch)),
         watts_per_replica=replica.devices * energy.device_it_watts(replica.device, share, task.parameters),
-        mean_replicas=min(float(count), max(1.0, mean_rate / rate)),
+        mean_replicas=min(float(count), max(1.0, job.requests_per_s / rate)),
         most_tokens_per_s=replica.rate(replica.most_sequences) * engine.output_tokens,
-        stack=str(task.job.stack),
+        stack=str(job.stack),
     )
     sizing = _sizing(task, replica, service, batch=batch, rate=rate, whole=task.flops_per_request)
     if kept.load < task.load:
@@ -167,10 +166,9 @@ def _most_per_device(replicas: Iterator[Replica], most: float) -> Replica:
 
 def _sizing(task: Task, replica: Replica, effort: Effort, *, batch: int, rate: float, whole: float) -> Sizing:
     device, n = replica.device, replica.devices
-    context = task.context - task.job.output_tokens / 2.0
     held = (
         ("weights", replica.weights),
-        ("kv-cache", batch * task.kv_per_token * context),
+        ("kv-cache", batch * task.kv_per_token * task.held_tokens),
         ("overhead", memory.overhead_bytes(device) * n),
     )
     share = rate * task.flops_per_request / (n * replica.arithmetic.peak_tflops * 1e12)

@@ -55,7 +55,7 @@ def _sized(task: Task, device: Accelerator) -> Sized:
     chosen = task.choose(device, task.asked)
     if chosen is None:
         return Reason("sizing", ReasonCode.NO_PRECISION, arithmetic.lacks(device, task.asked))
-    room = memory.capacity_bytes(device) - memory.overhead_bytes(device)
+    room = memory.room_bytes(device)
     if task.job.parallelism is not None:
         sizing: Sized = importlib.import_module(LAYOUTS).laid_out(task, device, chosen, task.job.parallelism, room)
         return sizing

@@ -10,15 +10,22 @@ from typing import TypeAlias
 from orchestrator.domain.accelerator import Accelerator, Precision
 from orchestrator.domain.parallelism import Parallelism
 from orchestrator.domain.reason import Reason, ReasonCode
-from orchestrator.domain.sizing import Assumption, FiniteWork, MemoryTerm, Sizing, Step
+from orchestrator.domain.sizing import Assumption, FiniteWork, Sizing, Step
 from orchestrator.sizing import efficiency, memory
 from orchestrator.sizing.arithmetic import Arithmetic
 from orchestrator.sizing.calibration import Kind
 from orchestrator.sizing.flops import device_hours
 from orchestrator.sizing.layouts import Searched, fastest, step_tokens, stepper, usual_batch
 from orchestrator.sizing.memory import GIB
-from orchestrator.sizing.training_memory import Terms
-from orchestrator.sizing.training_task import Estimate, Task, mfu_of, reference_tflops, sizing_of, state_notes
+from orchestrator.sizing.training_task import (
+    Estimate,
+    Task,
+    memory_terms,
+    mfu_of,
+    reference_tflops,
+    sizing_of,
+    state_notes,
+)
 from orchestrator.sizing.utilisation import growth
 
 Sized: TypeAlias = Sizing | Reason
@@ -39,7 +46,7 @@ def laid_out(task: Task, device: Accelerator, chosen: Arithmetic, layout: Parall
         )
         return Reason("sizing", ReasonCode.NO_FIT, detail)
     alone = stepper(task.work, task.cluster, p).step(device, chosen, layout, reference_tflops(device, chosen))
-    step = _with_memory(alone, terms, device)
+    step = replace(alone, memory=memory_terms(terms, device))
     done = step_tokens(layout, task.work.sequence_length)
     share = task.flops / task.work.matrix_flops / task.job.tokens  # adapters train less
     hours = step.seconds * n / done * task.job.tokens * share / 3600.0 / p["step.run"]
@@ -68,8 +75,7 @@ def with_layouts(task: Task, accelerators: Sequence[Accelerator], found: dict[st
     for device in accelerators:
         sizing, chosen = found[device.name], task.choose(device, task.asked)
         if isinstance(sizing, Sizing) and isinstance(sizing.effort, FiniteWork) and chosen is not None:
-            room = memory.capacity_bytes(device) - memory.overhead_bytes(device)
-            searched = Searched(device, chosen, reference_tflops(device, chosen), room)
+            searched = Searched(device, chosen, reference_tflops(device, chosen), memory.room_bytes(device))
             groups[sizing.effort.gpus, chosen.precision].append(searched)
     steps: dict[str, Step] = {}
     for (gpus, used), devices in groups.items():
@@ -89,13 +95,8 @@ def _with_step(task: Task, device: Accelerator, sizing: Sized, step: Step | None
     if step is None or isinstance(sizing, Reason) or not isinstance(sizing.effort, FiniteWork):
         return sizing
     terms = task.fit_of(sizing.precision).memory.terms(step.parallelism)
-    return replace(sizing, effort=replace(sizing.effort, step=_with_memory(step, terms, device)))
-
-
-def _with_memory(step: Step, terms: Terms, device: Accelerator) -> Step:
-    """The step with what its layout holds on the fullest device."""
-    held = (*zip(Terms._fields, terms, strict=True), ("overhead", memory.overhead_bytes(device)))
-    return replace(step, memory=tuple([MemoryTerm(name, size / GIB) for name, size in held]))
+    laid = replace(step, memory=memory_terms(terms, device))
+    return replace(sizing, effort=replace(sizing.effort, step=laid))
 
 
 def _with_batch(task: Task, layout: Parallelism) -> tuple[Parallelism, tuple[Assumption, ...]]:

@@ -173,7 +173,7 @@ def reference_tflops(device: Accelerator, chosen: Arithmetic) -> float:
     """The peak that utilisations are counted against: that of 16 bits, or of the wider format that is computed in."""
     if chosen.precision in WIDE:
         return chosen.peak_tflops
-    return device.peak(Precision.BF16) or device.peak(Precision.FP16) or chosen.peak_tflops
+    return device.peak16_tflops or chosen.peak_tflops
 
 
 def state_notes(task: Task, used: Precision, sharding: Sharding) -> tuple[Assumption, ...]:
@@ -208,11 +208,16 @@ def generation_notes(parameters: Parameters, device: Accelerator, kind: Kind) ->
     return (*map(parameters.assumption, names), *efficiency.calibrations((kind,), device, parameters))
 
 
+def memory_terms(terms: Terms, device: Accelerator, devices: int = 1) -> tuple[MemoryTerm, ...]:
+    """What `devices` hold that each hold `terms`, the runtime's overhead included."""
+    held = (*zip(Terms._fields, terms, strict=True), ("overhead", memory.overhead_bytes(device)))
+    return tuple([MemoryTerm(name, size * devices / GIB) for name, size in held])
+
+
 def sizing_of(task: Task, device: Accelerator, chosen: Arithmetic, estimate: Estimate) -> Sizing:
     """The sizing that an estimate makes: memory on the least devices, the rest on those asked for."""
     overhead = memory.overhead_bytes(device)
     least, terms = estimate.least, estimate.terms
-    held = (*zip(Terms._fields, terms, strict=True), ("overhead", overhead))
     gpus = task.gpus or least
     band = estimate.band.scaled(estimate.hours)
     effort = FiniteWork(
@@ -230,7 +235,7 @@ def sizing_of(task: Task, device: Accelerator, chosen: Arithmetic, estimate: Est
         precision=chosen.precision,
         min_gpus=least,
         flops=task.flops,
-        memory=tuple([MemoryTerm(name, size * least / GIB) for name, size in held]),
+        memory=memory_terms(terms, device, least),
         memory_per_gpu_gib=(sum(terms) + overhead) / GIB,
         capacity_per_gpu_gib=memory.capacity_bytes(device) / GIB,
         mfu=estimate.mfu,

@@ -119,8 +119,7 @@ def device_of(cells: Cells, resolve: Resolve) -> Accelerator | None:
 
 def _peak16(device: Accelerator) -> float:
     """The 16-bit peak; a CPU, which has no such units, is counted against what it reaches in FP32."""
-    peak = device.peak(Precision.BF16) or device.peak(Precision.FP16)
-    return peak or (device.peak(Precision.FP32) if device.generation == "cpu" else None) or 0.0
+    return device.peak16_tflops or (device.peak(Precision.FP32) if device.generation == "cpu" else None) or 0.0
 
 
 def _in_flops(cells: Cells) -> bool:
