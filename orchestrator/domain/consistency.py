@@ -11,7 +11,7 @@ from orchestrator.domain.errors import UserError
 
 if TYPE_CHECKING:  # these modules check themselves with this one
     from orchestrator.domain.parallelism import Parallelism
-    from orchestrator.domain.workload import BatchInference, FineTune, Inference, Model, Training
+    from orchestrator.domain.workload import BatchInference, DataSet, FineTune, Inference, Model, Training
 
 MOST_DEVICES = 1_000_000  # of one layout: no cluster has more
 SLACK = 0.9  # of the least active share of a mixture: published counts are rounded, and some leave out embeddings
@@ -68,6 +68,13 @@ def whole(*sizes: Size) -> Iterator[Contradiction]:
     for name, value in sizes:
         if value is not None and not (isfinite(value) and value >= 1 and value == int(value)):
             yield Contradiction(name, f"is {value:g}", "it is a whole number, at least 1")
+
+
+def of_data(data: DataSet) -> Iterator[Contradiction]:
+    """What a job may not say of its data."""
+    yield from not_negative(("size_gib", data.size_gib), ("result_gib", data.result_gib))
+    if data.stays and not data.location:
+        yield Contradiction("stays", "is true, and nobody says where the data lies", "set data.location")
 
 
 def of_model(model: Model) -> Iterator[Contradiction]:

@@ -118,6 +118,22 @@ class Bills(Protocol):
 
 
 @runtime_checkable
+class Enforces(Protocol):
+    """A policy that stands for limits of the job: a job that sets one is not planned without it."""
+
+    enforces: frozenset[str]  # fields of `Limits` with something in them, or "data.stays"
+
+
+@runtime_checkable
+class Audits(Protocol):
+    """A policy whose hard half looks at what all policies bill together."""
+
+    def audit(self, view: PlanView, candidates: Candidates, bill: Usd) -> Sequence[Refusals]:
+        """As `refuse`, of candidates that none refused; `bill`, shape (n,), is the sum of the terms that are money."""
+        ...
+
+
+@runtime_checkable
 class Annotates(Protocol):
     """A policy that had to assume something and says so."""
 

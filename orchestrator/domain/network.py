@@ -18,6 +18,8 @@ class Place:
     longitude: float
     country: str  # ISO 3166 alpha-2
     jurisdictions: tuple[str, ...]  # what residency limits name: ("DE", "EU")
+    g_co2_per_kwh: float | None = None  # of the grid it is on, a yearly mean
+    pue: float | None = None  # total over IT energy of the provider's site
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,14 @@ class ReasonCode(StrEnum):
     ACCELERATOR = "accelerator"  # a device the user does not allow
     DEADLINE = "deadline"  # finishes too late
     BUDGET = "budget"  # costs too much
+    PACE = "pace"  # a purse that several jobs share would be empty before its time
     LATENCY = "latency"  # answers too slowly, or the users are too far
+    CARBON = "carbon"  # emits more than the user allows
+    POWER = "power"  # draws more than the user allows
+    RELIABILITY = "reliability"  # fails more often than the user accepts
+    INTERRUPTION = "interruption"  # is taken back more often than the user accepts
+    SPREAD = "spread"  # too much would be in one place
+    INTERCONNECT = "interconnect"  # the devices cannot exchange data as fast as the job needs
     STALE_PRICE = "stale-price"  # the price is older than the user accepts
     PRICE_MOVED = "price-moved"  # the price rose since the plan was made
     POLICY = "policy"  # a third-party policy's own reason: the detail says it

@@ -78,10 +78,20 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSet:
-    """The job's input: where it lies ("aws/us-east-1", a place, "" = comes with the job) and its size in GiB."""
+    """The job's input: where it lies ("aws/us-east-1", a place, "" = comes with the job) and its size in GiB.
+
+    `result_gib` is what the job leaves behind and brings to `deliver_to` ("" = back to `location`). Data that `stays`
+    may not leave the jurisdictions of the place where it lies.
+    """
 
     location: str = ""
     size_gib: float = 0.0
+    result_gib: float = 0.0
+    deliver_to: str = ""
+    stays: bool = False
+
+    def __post_init__(self) -> None:
+        consistency.refuse("data", consistency.of_data(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +134,9 @@ class Brief:
     data: DataSet = DataSet()
     program: Program | None = None  # None: plan only
     settings: tuple[Setting, ...] = ()
+    after: tuple[str, ...] = ()  # names of the jobs whose results this one reads
+    priority: float = 0.0  # the higher goes first where not all jobs can be placed
+    team: str = ""  # whose purse pays
 
     def setting(self, policy: str, name: str, default: float) -> float:
         """The numeric setting `name` of `policy`, or `default`."""

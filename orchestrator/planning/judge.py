@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.domain.candidates import Candidates, PlanView, Refusals, Usd
-from orchestrator.domain.contracts import Bills, Policy
+from orchestrator.domain.contracts import Audits, Bills, Enforces, Policy
 from orchestrator.domain.errors import ConfigError, UserError
 from orchestrator.domain.offer import Billing
-from orchestrator.domain.offerbook import FloatArray, IntArray
+from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray
 from orchestrator.domain.reason import Reason
 from orchestrator.domain.sizing import Sizing
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.spelling import hint
-from orchestrator.domain.workload import Workload
+from orchestrator.domain.workload import LatencyTarget, Workload
 from orchestrator.planning.candidates import build
 from orchestrator.planning.limits import apply_limits
 from orchestrator.planning.sieve import Sieve
@@ -85,12 +85,16 @@ def judge(
     *,
     buyable_only: bool = False,
 ) -> Judgement:
-    """Judge every offer of `snapshot`. Each policy sees the candidates that those before it did not refuse.
+    """Judge every offer of `snapshot`.
+
+    Each policy sees the candidates that those before it did not refuse. Those that none refused are priced, and then
+    audited by the policies that look at the bill.
 
     Raises: UserError where the workload sets a policy that is not there or that a policy cannot read; ConfigError where
-    a policy breaks its contract, naming it.
+    a policy breaks its contract, naming it, and where the workload has a limit that no policy stands for.
     """
     _check_names(workload, policies)
+    _check_limits(workload, policies)
     view = PlanView(workload=workload, snapshot=snapshot)
     sieve = Sieve(snapshot.book)
     apply_limits(sieve, workload, snapshot, buyable_only=buyable_only)
@@ -101,10 +105,35 @@ def judge(
     terms = tuple(
         term for policy, money in zip(policies, bills, strict=True) for term in price(policy, view, candidates, money)
     )
+    auditors = [(policy, policy) for policy in policies if isinstance(policy, Audits)]
+    candidates, terms = _audited(auditors, view, candidates, terms, sieve)
     objective = np.zeros(len(candidates), np.float64)
     for term in terms:
         objective += term.usd
     return Judgement(view, sieve, candidates, tuple(zip(policies, bills, strict=True)), terms, objective)
+
+
+def _audited(
+    auditors: Sequence[tuple[Policy, Audits]],
+    view: PlanView,
+    candidates: Candidates,
+    terms: tuple[Column, ...],
+    sieve: Sieve,
+) -> tuple[Candidates, tuple[Column, ...]]:
+    """The candidates whose bill every auditor accepts, and their terms."""
+    bill = np.zeros(len(candidates), np.float64)
+    for term in terms:
+        if term.money:
+            bill += term.usd
+    open_ = np.ones(len(candidates), np.bool_)
+    for policy, auditor in auditors:
+        found = auditor.audit(view, candidates, bill)
+        open_ &= _open(policy, found, candidates, sieve, open_)
+    if open_.all():
+        return candidates, terms
+    rows = np.flatnonzero(open_)
+    kept = tuple(Column(term.by, term.name, term.usd[rows], term.money) for term in terms)
+    return candidates.take(rows), kept
 
 
 def price(policy: Policy, view: PlanView, candidates: Candidates, money: frozenset[str]) -> tuple[Column, ...]:
@@ -141,11 +170,33 @@ def _check_names(workload: Workload, policies: Sequence[Policy]) -> None:
             )
 
 
+def _check_limits(workload: Workload, policies: Sequence[Policy]) -> None:
+    """A limit that nobody stands for would be broken without a word."""
+    limits = workload.limits
+    set_ = {
+        "budget_usd": limits.budget_usd is not None,
+        "latency": limits.latency != LatencyTarget(),
+        "data.stays": workload.data.stays,
+    }
+    kept = {name for policy in policies if isinstance(policy, Enforces) for name in policy.enforces}
+    for name, given in set_.items():
+        if given and name not in kept:
+            raise ConfigError(f"the job sets {name}, and none of the policies in use stands for it")
+
+
 def _refuse(policy: Policy, view: PlanView, candidates: Candidates, sieve: Sieve) -> Candidates:
     """The candidates that `policy` lets through."""
-    open_ = np.ones(len(candidates), np.bool_)
-    offers = candidates.offer
-    for refusals in policy.refuse(view, candidates):
+    found = policy.refuse(view, candidates)
+    open_ = _open(policy, found, candidates, sieve, np.ones(len(candidates), np.bool_))
+    return candidates if open_.all() else candidates.take(np.flatnonzero(open_))
+
+
+def _open(
+    policy: Policy, found: Sequence[Refusals], candidates: Candidates, sieve: Sieve, before: BoolArray
+) -> BoolArray:
+    """Of the candidates that were open `before`, those that `policy` did not refuse; the rest goes to the sieve."""
+    open_, offers = before.copy(), candidates.offer
+    for refusals in found:
         refused, figure = np.asarray(refusals.refused), np.asarray(refusals.figure, np.float64)
         if refused.dtype != np.bool_ or refused.shape != open_.shape or figure.shape != open_.shape:
             raise _broken(policy, f"refused in columns that are not {len(candidates)} truth values and figures")
@@ -158,7 +209,7 @@ def _refuse(policy: Policy, view: PlanView, candidates: Candidates, sieve: Sieve
             figure=figure[caught],
         )
         open_[caught] = False
-    return candidates if open_.all() else candidates.take(np.flatnonzero(open_))
+    return open_
 
 
 def _sentence(policy: Policy, refusals: Refusals, offers: IntArray) -> Callable[[int], str]:

@@ -54,6 +54,22 @@ class DataForm(Form):
     size: Gib = Field(
         0.0, json_schema_extra={"default": "0GiB"}, description="How much data there is.", examples=["500GB", "1.5TiB"]
     )
+    result: Gib = Field(
+        0.0,
+        json_schema_extra={"default": "0GiB"},
+        description="How much the job leaves behind: weights, answers. It is brought to `deliver_to`.",
+        examples=["140GB"],
+    )
+    deliver_to: Text = Field(
+        "",
+        description="Where the result goes: provider/region or a place. Default: to where the data lies.",
+        examples=["aws/eu-central-1", "Frankfurt"],
+    )
+    stays: bool = Field(
+        False,
+        description="Whether the data may not leave the jurisdictions of the place where it lies.",
+        examples=[True],
+    )
 
 
 class CheckpointForm(Form):
@@ -194,6 +210,15 @@ class CommonForm(Form):
         description="Settings of policies, such as what a millisecond is worth to you in US dollars.",
         examples=[{"latency": {"usd_per_ms": 0.5}}],
     )
+    after: Annotated[tuple[Name, ...], OneOrMore] = Field(
+        (),
+        description="Jobs planned together with this one whose results it reads: it starts when they have ended.",
+        examples=[["pretrain"]],
+    )
+    priority: float = Field(
+        0.0, description="Where not all jobs can be placed, the higher go first.", examples=[10], allow_inf_nan=False
+    )
+    team: Text = Field("", description="Whose budget pays, where the settings have budgets.", examples=["research"])
 
 
 class GradientForm(CommonForm):

@@ -35,6 +35,7 @@ from orchestrator.spec.forms import (
     AnyForm,
     BatchInferenceForm,
     CommonForm,
+    DataForm,
     FineTuneForm,
     GradientForm,
     InferenceForm,
@@ -140,6 +141,9 @@ class _Common(TypedDict):
     data: DataSet
     program: Program | None
     settings: tuple[Setting, ...]
+    after: tuple[str, ...]
+    priority: float
+    team: str
 
 
 class _Gradient(TypedDict):
@@ -189,11 +193,24 @@ def _common(form: CommonForm) -> _Common:
         name=form.name,
         model=form.model.resolved,
         limits=_limits(form.limits),
-        data=DataSet(location=form.data.location, size_gib=form.data.size),
+        data=_data(form.data),
         program=_program(form.run),
         settings=tuple(
             Setting(policy, name, value) for policy, of in form.policies.items() for name, value in of.items()
         ),
+        after=tuple(dict.fromkeys(form.after)),
+        priority=form.priority,
+        team=form.team,
+    )
+
+
+def _data(form: DataForm) -> DataSet:
+    return DataSet(
+        location=form.location,
+        size_gib=form.size,
+        result_gib=form.result,
+        deliver_to=form.deliver_to,
+        stays=form.stays,
     )
 
 

@@ -1,4 +1,4 @@
-"""The cost policy: what a candidate is expected to be invoiced, and the budget."""
+"""The cost policy: what a candidate is expected to be invoiced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from orchestrator.domain.knobs import configured, overridden
 from orchestrator.domain.network import Network
 from orchestrator.domain.offer import Billing
 from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray, OfferBook, Words
-from orchestrator.domain.reason import ReasonCode
 from orchestrator.domain.sites import Sites
 from orchestrator.domain.spelling import hint
 from orchestrator.domain.workload import BatchInference, Checkpointing, Inference, Workload
@@ -35,8 +34,6 @@ class CostPolicy:
     - `compute` + `boot` = n·p·max(h, least billing): what the lease is invoiced, of which the boot is n·p·boot.
     - `egress`: moving the input from `data.location` by the source provider's tiers; nothing within a region.
     - `interruption`: expected rework, n·p·(h − boot)·(E/τ − 1), see `rework`.
-
-    `refuse` holds the sum at the 50th percentile against `limits.budget_usd`.
     """
 
     name = NAME
@@ -46,15 +43,8 @@ class CostPolicy:
         self._settings = dict(settings)
 
     def refuse(self, view: PlanView, candidates: Candidates) -> Sequence[Refusals]:
-        """BUDGET where the expected invoice is over the budget."""
-        budget = view.workload.limits.budget_usd
-        if budget is None:
-            return ()
-        total = np.zeros(len(candidates), np.float64)
-        for usd in self.price(view, candidates).values():
-            total += usd
-        template = f"is expected to cost ${{figure:,.2f}}; the budget is ${budget:,.2f}"
-        return (Refusals(ReasonCode.BUDGET, total > budget, template, total),)
+        """Nothing: what is too dear is for the budget to say."""
+        return ()
 
     def price(self, view: PlanView, candidates: Candidates) -> Mapping[str, Usd]:
         """The terms; `egress` only for data that lies somewhere.

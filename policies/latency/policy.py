@@ -33,6 +33,7 @@ class LatencyPolicy:
     """
 
     name = NAME
+    enforces = frozenset({"latency"})
 
     def __init__(self, settings: Mapping[str, float]) -> None:
         self._settings = dict(settings)
