@@ -30,10 +30,11 @@ from orchestrator.planning.judge import judge
 from orchestrator.planning.plan import PlanOptions, plan_sized
 from orchestrator.testing.builders import batch_inference, inference, network, offer, sizing, training
 from orchestrator.testing.clock import EPOCH
+from policies.budget.policy import create as create_budget
 from policies.cost.policy import create as create_cost
 from policies.latency.policy import create as create_latency
 
-POLICIES: tuple[Policy, ...] = (create_cost(PolicyContext()), create_latency(PolicyContext()))
+POLICIES: tuple[Policy, ...] = tuple(create(PolicyContext()) for create in (create_budget, create_cost, create_latency))
 NETWORK = network()
 PLACES = {place.key: place for place in NETWORK.places}
 NAN = float("nan")

@@ -16,9 +16,10 @@ from orchestrator.planning.plan import PlanOptions, plan
 from orchestrator.planning.validity import still_valid
 from orchestrator.testing.builders import offer, snapshot, training
 from orchestrator.testing.clock import EPOCH
+from policies.budget.policy import create as create_budget
 from policies.cost.policy import create
 
-POLICIES: tuple[Policy, ...] = (create(PolicyContext()),)
+POLICIES: tuple[Policy, ...] = (create_budget(PolicyContext()), create(PolicyContext()))
 MARKET = snapshot(
     offer(),
     offer(region="eu-central-1", usd_per_hour=40.0),
@@ -82,7 +83,7 @@ def test_what_matches_nothing_gets_the_nearest_spellings() -> None:
 def test_an_infeasible_plan_says_what_was_in_the_way() -> None:
     job = training(limits=Limits(budget_usd=1.0))
     told = explain(plan(job, MARKET, POLICIES), MARKET, POLICIES)
-    assert told.headline.startswith("none of 5 offers is feasible; most often, 3 times, because of budget (cost): ")
+    assert told.headline.startswith("none of 5 offers is feasible; most often, 3 times, because of budget (budget): ")
     assert "the budget is $1.00" in told.headline
 
 

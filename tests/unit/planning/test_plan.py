@@ -18,10 +18,12 @@ from orchestrator.domain.workload import Limits, Setting, Workload
 from orchestrator.planning.plan import PlanOptions, plan, plan_sized
 from orchestrator.testing.builders import inference, network, offer, sizing, snapshot, training
 from orchestrator.testing.clock import EPOCH
+from policies.budget.policy import create as create_budget
 from policies.cost.policy import create as create_cost
 from policies.latency.policy import create as create_latency
 
 POLICIES: tuple[Policy, ...] = (create_cost(PolicyContext()), create_latency(PolicyContext()))
+BUDGETED: tuple[Policy, ...] = (create_budget(PolicyContext()), *POLICIES)
 SIZED = sizing(effort=FiniteWork(gpu_hours=Band(80.0, 160.0, 240.0), energy_kwh=Band(1.0, 1.0, 1.0)))
 OPTIONS = PlanOptions()
 
@@ -233,8 +235,8 @@ def test_examples_come_from_different_devices() -> None:
 
 def test_the_examples_of_a_policy_are_the_nearest_misses() -> None:
     offers = [offer(instance_type=f"t{i}", usd_per_hour=100.0 - i, boot_s=0.0) for i in range(9)]
-    (refusal,) = planned(snapshot(*offers), training(limits=Limits(budget_usd=5.0))).refusals
-    assert (refusal.by, refusal.code, refusal.count) == ("cost", ReasonCode.BUDGET, 9)
+    (refusal,) = planned(snapshot(*offers), training(limits=Limits(budget_usd=5.0)), policies=BUDGETED).refusals
+    assert (refusal.by, refusal.code, refusal.count) == ("budget", ReasonCode.BUDGET, 9)
     assert [example.offer.split()[2] for example in refusal.examples] == ["t8", "t7", "t6"]
 
 
@@ -246,7 +248,7 @@ def test_an_empty_market_is_a_plan_without_placements() -> None:
 
 def test_everything_counts_once() -> None:
     offers = [offer(instance_type=f"t{i}", available=i % 3, usd_per_hour=i % 5) for i in range(1, 60)]
-    made = planned(snapshot(*offers), training(limits=Limits(deadline_s=36000.0, budget_usd=150.0)))
+    made = planned(snapshot(*offers), training(limits=Limits(deadline_s=36000.0, budget_usd=150.0)), policies=BUDGETED)
     assert made.feasible + sum(refusal.count for refusal in made.refusals) == made.considered == 59
 
 

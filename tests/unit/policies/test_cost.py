@@ -154,19 +154,6 @@ def test_a_service_pays_for_its_horizon_and_for_replacements() -> None:
     assert sum(float(usd[0]) for usd in terms.values()) == pytest.approx(320.0)
 
 
-def test_over_the_budget_is_refused_with_the_sum() -> None:
-    view = PlanView(workload=training(limits=Limits(budget_usd=600.0)), snapshot=snapshot(offer(boot_s=0.0)))
-    (refusals,) = POLICY.refuse(view, candidates_of(view))
-    assert refusals.refused.tolist() == [True]
-    assert refusals.reason("cost", 0).detail == "is expected to cost $640.00; the budget is $600.00"
-
-
-def test_exactly_the_budget_is_within_it() -> None:
-    view = PlanView(workload=training(limits=Limits(budget_usd=640.0)), snapshot=snapshot(offer(boot_s=0.0)))
-    (refusals,) = POLICY.refuse(view, candidates_of(view))
-    assert not refusals.refused.any()
-
-
 def test_settings_come_from_the_configuration_and_the_job_on_top() -> None:
     spot = offer(billing=Billing.SPOT, interruption_rate=None)
     none = create(PolicyContext(settings={"assumed_spot_interruptions_per_hour": 0}))
