@@ -35,6 +35,7 @@ from orchestrator.planning.plan import plan
 from orchestrator.sizing.size import size
 from orchestrator.testing.builders import model
 from orchestrator.testing.clock import EPOCH
+from policies.budget.policy import create as create_budget
 from policies.cost.policy import create as create_cost
 from policies.latency.policy import create as create_latency
 
@@ -126,7 +127,9 @@ def measure(count: int) -> dict[str, float]:
     workload = Training(
         name="bench", model=model(), tokens=2e9, limits=Limits(deadline_s=7 * 86400.0, budget_usd=50_000.0)
     )
-    policies: tuple[Policy, ...] = (create_cost(PolicyContext()), create_latency(PolicyContext()))
+    policies: tuple[Policy, ...] = tuple(
+        create(PolicyContext()) for create in (create_budget, create_cost, create_latency)
+    )
     made = plan(workload, snapshot, policies)
     repeats = max(3, min(50, 2_000_000 // count))
     result = {"offers": count, "feasible": made.feasible, "id_s": seconds(lambda: snapshot.id, repeats)}

@@ -10,11 +10,12 @@ import numpy as np
 from orchestrator.domain.candidates import Candidates
 from orchestrator.domain.offerbook import UNKNOWN, BoolArray, FloatArray, IntArray, OfferBook
 from orchestrator.domain.reason import Reason, ReasonCode
-from orchestrator.domain.sizing import Service, Sizing
+from orchestrator.domain.sizing import Sizing
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.workload import Inference, Workload
 from orchestrator.planning.limits import BY, hours_left
 from orchestrator.planning.sieve import Sieve
+from orchestrator.planning.speed import Paces, paces, whole_devices
 
 MAX_NODES = 1_000_000  # more than any site has: beyond it a count is arithmetic, not a plan
 
@@ -40,56 +41,39 @@ def build(workload: Workload, snapshot: Snapshot, sizings: Mapping[str, Sizing |
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sized:
-    """Open rows of the book with the facts of their sizing, row-aligned.
-
-    `need` is device-hours (p10, p50, p90) of finite work as one device would take them, or the replicas of a service
-    three times; `growth` is how device-hours grow with their number: the columns are those of `FiniteWork.growth`,
-    `.batch_growth` and `.batch_devices`.
-    """
+    """Open rows of the book with the facts of their sizing: what a sizing says is looked up when it is asked for."""
 
     rows: IntArray
     sizing: IntArray
-    sizings: tuple[Sizing, ...]
     devices: FloatArray  # per node: whole, or the fraction of one
-    min_gpus: FloatArray
-    growth: tuple[FloatArray, ...]
-    need: tuple[FloatArray, FloatArray, FloatArray]
+    sizings: tuple[Sizing, ...]
+    least: FloatArray  # shape (len(sizings),): `Sizing.min_gpus`
+    paces: Paces
+
+    @property
+    def min_gpus(self) -> FloatArray:
+        return self.least[self.sizing]
 
     def take(self, keep: BoolArray) -> _Sized:
-        p10, p50, p90 = (column[keep] for column in self.need)
-        return _Sized(
-            self.rows[keep],
-            self.sizing[keep],
-            self.sizings,
-            self.devices[keep],
-            self.min_gpus[keep],
-            tuple(column[keep] for column in self.growth),
-            (p10, p50, p90),
-        )
+        if keep.all():
+            return self
+        kept = np.flatnonzero(keep)
+        return _Sized(self.rows[kept], self.sizing[kept], self.devices[kept], self.sizings, self.least, self.paces)
 
 
 def _sized(book: OfferBook, sizings: Mapping[str, Sizing | Reason], sieve: Sieve) -> _Sized:
     words = book.accelerator
-    usable = [answer for word in words.vocab if isinstance(answer := sizings.get(word), Sizing)]
+    usable = tuple(answer for word in words.vocab if isinstance(answer := sizings.get(word), Sizing))
     place = {sizing.accelerator: index for index, sizing in enumerate(usable)}
     index = np.fromiter((place.get(word, -1) for word in words.vocab), np.int64, len(words.vocab))
     rows = sieve.open_rows
     sizing = index[words.codes[rows]]
-    _refuse_unsized(rows[sizing < 0], book, sizings, sieve)
-    rows, sizing = rows[sizing >= 0], sizing[sizing >= 0]
-    gpus = book.gpus[rows]
-    table = np.array([(s.min_gpus, *_need(s)) for s in usable], np.float64).reshape(-1, 8).T
-    min_gpus, *growth, p10, p50, p90 = (column[sizing] for column in table)
-    devices = np.where(gpus < 1, gpus, np.floor(gpus))
-    return _Sized(rows, sizing, tuple(usable), devices, min_gpus, tuple(growth), (p10, p50, p90))
-
-
-def _need(sizing: Sizing) -> tuple[float, ...]:
-    effort = sizing.effort
-    if isinstance(effort, Service):
-        return (0.0, 0.0, 1.0, 1.0, *(float(effort.replicas),) * 3)
-    one = effort.gpu_hours_on(1.0)
-    return (effort.growth, effort.batch_growth, *effort.batch_devices, one.p10, one.p50, one.p90)
+    unsized = sizing < 0
+    if unsized.any():
+        _refuse_unsized(rows[unsized], book, sizings, sieve)
+        rows, sizing = rows[~unsized], sizing[~unsized]
+    least = np.array([s.min_gpus for s in usable], np.float64)
+    return _Sized(rows, sizing, whole_devices(book.gpus[rows]), usable, least, paces(usable))
 
 
 def _refuse_unsized(rows: IntArray, book: OfferBook, sizings: Mapping[str, Sizing | Reason], sieve: Sieve) -> None:
@@ -142,55 +126,27 @@ def _finish(left_h: float | None, sized: _Sized, sieve: Sieve) -> Candidates:
             lambda row: f"boots for {sieve.book.boot_s[row] / 3600:,.1f} h; the deadline leaves {left_h:,.1f} h",
             figure=boot_h[late],
         )
-        sized, boot_h = sized.take(~late), boot_h[~late]
-    p10, p50, p90 = sized.need
+        if late.any():
+            sized, boot_h = sized.take(~late), boot_h[~late]
     # A fraction of a device that got here holds the whole state.
-    nodes = np.ceil(np.where(sized.devices < 1, 1.0, np.maximum(1.0, sized.min_gpus) / sized.devices))
+    whole = np.maximum(1.0, sized.devices)
+    nodes = np.ceil(np.where(sized.devices < 1, 1.0, np.maximum(1.0, sized.min_gpus) / whole))
     if left_h is not None:
-        in_time = _devices_for(sized, p50 / _shares(sized) / (left_h - boot_h))
+        speed = sized.paces.p50[sized.sizing] / np.minimum(1.0, sized.devices) / (left_h - boot_h)
+        in_time = sized.paces.devices_for(sized.sizing, speed)
         # What needs 4 nodes to the last digit takes 4, not 5.
-        nodes = np.maximum(nodes, np.ceil(in_time / np.maximum(1.0, sized.devices) * (1.0 - 1e-12)))
+        nodes = np.maximum(nodes, np.ceil(in_time / whole * (1.0 - 1e-12)))
     purpose = "to hold the state" if left_h is None else f"to hold the state and finish within {left_h:,.1f} h"
     keep = _enough(sized.rows, nodes, sieve, purpose)
-    sized, nodes, boot_h = sized.take(keep), nodes[keep], boot_h[keep]
-    count = nodes * np.maximum(1.0, sized.devices)
-    speed = _shares(sized) * _speed(sized, count)
-    p10, p50, p90 = (boot_h + hours / speed for hours in sized.need)
-    return _candidates(sized, nodes, sieve.book, (p10, p50, p90))
-
-
-def _speed(sized: _Sized, count: FloatArray) -> FloatArray:
-    """Devices' worth of work that `count` of them do."""
-    growth, batch, low, high = sized.growth
-    speed: FloatArray = count ** (1.0 - growth)
-    if batch.any():
-        speed = speed * (np.clip(1.0, low, high) / np.clip(count, low, high)) ** batch
-    return speed
-
-
-def _devices_for(sized: _Sized, speed: FloatArray) -> FloatArray:
-    """The count whose `_speed` is `speed`, from each of the three stretches in which it is a power of the count."""
-    growth, batch, low, high = sized.growth
-    power = 1.0 / (1.0 - growth)
-    if not batch.any():
-        only: FloatArray = speed**power
-        return only
-    one = np.clip(1.0, low, high)
-    below = (speed * (low / one) ** batch) ** power
-    between = (speed * one**-batch) ** (1.0 / (1.0 - growth - batch))
-    above = (speed * (high / one) ** batch) ** power
-    found: FloatArray = np.where(below <= low, below, np.where(between <= high, between, above))
-    return found
-
-
-def _shares(sized: _Sized) -> FloatArray:
-    """The part of a device's speed that each device of a node has: below 1 for fractions of one."""
-    return np.minimum(1.0, sized.devices)
+    if not keep.all():
+        sized, nodes, boot_h = sized.take(keep), nodes[keep], boot_h[keep]
+    hours = sized.paces.hours(sized.sizing, sized.devices, nodes, boot_h)
+    return _candidates(sized, nodes, sieve.book, hours)
 
 
 def _serve(workload: Inference, sized: _Sized, sieve: Sieve) -> Candidates:
     """A service: its replicas packed onto nodes."""
-    replicas = sized.need[1]
+    replicas = sized.paces.p50[sized.sizing]
     per_node = np.where(sized.devices < 1, sized.devices, np.floor(sized.devices / sized.min_gpus))
     nodes = np.maximum(1.0, np.ceil(replicas / per_node))
     keep = _enough(sized.rows, nodes, sieve, "to answer all requests")
