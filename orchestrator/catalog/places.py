@@ -18,7 +18,10 @@ def jurisdictions(country: str) -> tuple[str, ...]:
 
 
 def load() -> tuple[Place, ...]:
-    """Every place we know: regions as `provider/region`, cities by their English name."""
+    """Every place we know: regions as `provider/region`, cities by their English name.
+
+    The last two columns are those of `grid`, written by `scripts/fill_places.py`: a plan reads one table, not four.
+    """
     table = rows("places.csv")
     known = {country: jurisdictions(country) for country in {row["country"] for row in table}}
     return tuple(
@@ -28,6 +31,12 @@ def load() -> tuple[Place, ...]:
             longitude=float(row["longitude"]),
             country=row["country"],
             jurisdictions=known[row["country"]],
+            g_co2_per_kwh=_number(row["g_per_kwh"]),
+            pue=_number(row["pue"]),
         )
         for row in table
     )
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None

@@ -89,3 +89,12 @@ def test_hyperscalers_publish_their_pue() -> None:
         found = grid.pue(provider)
         assert found is not None
         assert 1.0 < found.value < 1.3
+
+
+def test_places_carry_what_the_tables_say_of_them() -> None:
+    """`scripts/fill_places.py` writes the columns; this fails where a table was changed without it."""
+    for place in PLACES.values():
+        intensity, provider = grid.intensity(place), place.key.partition("/")[0]
+        published = grid.pue(provider) if "/" in place.key else None
+        assert place.g_co2_per_kwh == (None if intensity is None else intensity.value), place.key
+        assert place.pue == (None if published is None else published.value), place.key
