@@ -63,6 +63,7 @@ from orchestrator.testing.builders import (
     training,
 )
 from orchestrator.testing.clock import EPOCH
+from policies.budget.policy import create as budget
 from policies.cost.policy import create as cost
 from policies.latency.policy import create as latency
 
@@ -82,7 +83,7 @@ T4 = accelerator(
 
 
 def policies() -> tuple[Policy, ...]:
-    return (cost(PolicyContext()), latency(PolicyContext()))
+    return (budget(PolicyContext()), cost(PolicyContext()), latency(PolicyContext()))
 
 
 def market() -> Snapshot:
