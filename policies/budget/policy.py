@@ -19,6 +19,10 @@ class BudgetPolicy:
     name = NAME
     enforces = frozenset({"budget_usd"})
 
+    def rewards_speed(self, _view: PlanView) -> frozenset[str]:
+        """Nothing of its own: whether a bill falls with more nodes is said by who bills."""
+        return frozenset()
+
     def refuse(self, view: PlanView, candidates: Candidates) -> Sequence[Refusals]:
         """Nothing: the bill is not known yet."""
         return ()

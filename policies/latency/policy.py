@@ -38,6 +38,10 @@ class LatencyPolicy:
     def __init__(self, settings: Mapping[str, float]) -> None:
         self._settings = dict(settings)
 
+    def rewards_speed(self, _view: PlanView) -> frozenset[str]:
+        """Nothing: how many replicas there are is sized before."""
+        return frozenset()
+
     def refuse(self, view: PlanView, candidates: Candidates) -> Sequence[Refusals]:
         """LATENCY where the first token, a further token or the whole answer comes too late.
 
