@@ -80,14 +80,18 @@ class Refusals:
     """One refusal per candidate at most: the hard half of a policy.
 
     `refused` has shape (n,). `template` is filled with the row's `figure` when somebody asks:
-    `"takes {figure:.1f} h, the deadline leaves 720.0 h"`.
+    `"takes {figure:.1f} h, the deadline leaves 720.0 h"`. Where there are `sentences`, the figure is the place of the
+    row's own among them instead.
     """
 
     code: ReasonCode
     refused: BoolArray  # shape (n,)
     template: str
     figure: FloatArray  # shape (n,)
+    sentences: tuple[str, ...] = ()
 
     def reason(self, by: str, row: int) -> Reason:
         """The reason of candidate `row` in words."""
+        if self.sentences:
+            return Reason(by, self.code, self.sentences[int(self.figure[row])])
         return Reason(by, self.code, self.template.format(figure=float(self.figure[row])))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
 from fnmatch import fnmatchcase
 
 import numpy as np
 
-from orchestrator.domain.network import Place
+from orchestrator.domain import deadline
 from orchestrator.domain.offer import Billing
 from orchestrator.domain.offerbook import BoolArray, OfferBook, Words
 from orchestrator.domain.reason import ReasonCode
-from orchestrator.domain.sites import Atlas, Sites
+from orchestrator.domain.sites import Sites
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.workload import Inference, Limits, Workload
+from orchestrator.domain.workload import Limits, Workload
 from orchestrator.planning.sieve import Sieve
 
 BY = "planning"
@@ -22,24 +21,15 @@ DEFAULT_BILLING = (Billing.ON_DEMAND, Billing.SPOT, Billing.OWNED)  # a reservat
 
 
 def hours_left(workload: Workload, snapshot: Snapshot) -> float | None:
-    """Hours from the snapshot to the earlier of `deadline_s` and `finish_by`; None without a deadline.
-
-    A service has none: it runs for its `duration_s`.
-    """
-    limits = workload.limits
-    if isinstance(workload, Inference):
-        return None
-    left = [] if limits.deadline_s is None else [limits.deadline_s / 3600.0]
-    if limits.finish_by is not None:
-        left.append((limits.finish_by - snapshot.taken_at) / timedelta(hours=1))
-    return min(left) if left else None
+    """Hours from the snapshot to the deadline; None without one (`domain.deadline.hours_left`)."""
+    return deadline.hours_left(workload, snapshot.taken_at)
 
 
 def apply_limits(sieve: Sieve, workload: Workload, snapshot: Snapshot, *, buyable_only: bool) -> None:
     """Refuse what the workload's limits and the offers' own state rule out.
 
     The order is fixed, and an offer is refused by the first that catches it: a deadline already past, provider,
-    buyable (if asked), accelerator, region, residency, billing, no usable price, sold out.
+    buyable (if asked), accelerator, region, billing, no usable price, sold out.
     """
     limits, book = workload.limits, snapshot.book
     left = hours_left(workload, snapshot)
@@ -47,7 +37,7 @@ def apply_limits(sieve: Sieve, workload: Workload, snapshot: Snapshot, *, buyabl
         past = f"the deadline was {-left:,.1f} h before the snapshot of {snapshot.taken_at:%Y-%m-%d %H:%M} UTC"
         sieve.refuse(np.ones(len(book), np.bool_), BY, ReasonCode.DEADLINE, lambda _: past)
     _whom(sieve, limits, snapshot, buyable_only=buyable_only)
-    _where(sieve, limits, snapshot)
+    _where(sieve, limits)
     _how(sieve, limits)
     _stock(sieve)
 
@@ -102,44 +92,17 @@ def _whom(sieve: Sieve, limits: Limits, snapshot: Snapshot, *, buyable_only: boo
         )
 
 
-def _where(sieve: Sieve, limits: Limits, snapshot: Snapshot) -> None:
-    if not limits.regions and not limits.residency:
+def _where(sieve: Sieve, limits: Limits) -> None:
+    if not limits.regions:
         return
-    book, sites, atlas = sieve.book, Sites.of(sieve.book), Atlas(snapshot.network)
-    if limits.regions:
-        inside = [region_matches(provider, region, limits.regions) for provider, region in sites.keys]
-        sieve.refuse(
-            ~np.array(inside, np.bool_)[sites.index],
-            BY,
-            ReasonCode.REGION,
-            lambda row: f"{book.region[row]} is outside the regions allowed: {', '.join(limits.regions)}",
-        )
-    if limits.residency:
-        where = [atlas.site(provider, region) for provider, region in sites.keys]
-        inside = [_resides(place, limits.residency) for place in where]
-        sieve.refuse(
-            ~np.array(inside, np.bool_)[sites.index],
-            BY,
-            ReasonCode.RESIDENCY,
-            lambda row: _residency_detail(where[sites.index[row]], book, row, limits.residency),
-        )
-
-
-def _jurisdictions(place: Place) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((place.country, *place.jurisdictions)))
-
-
-def _resides(place: Place | None, residency: Iterable[str]) -> bool:
-    """A place nobody knows is never inside: residency is not guessed."""
-    wanted = {name.casefold() for name in residency}
-    return place is not None and any(name.casefold() in wanted for name in _jurisdictions(place))
-
-
-def _residency_detail(place: Place | None, book: OfferBook, row: int, residency: Iterable[str]) -> str:
-    wanted = ", ".join(residency)
-    if place is None:
-        return f"the jurisdiction of {book.provider[row]}/{book.region[row]} is unknown; the data must stay in {wanted}"
-    return f"{book.region[row]} is in {', '.join(_jurisdictions(place))}; the data must stay in {wanted}"
+    book, sites = sieve.book, Sites.of(sieve.book)
+    inside = [region_matches(provider, region, limits.regions) for provider, region in sites.keys]
+    sieve.refuse(
+        ~np.array(inside, np.bool_)[sites.index],
+        BY,
+        ReasonCode.REGION,
+        lambda row: f"{book.region[row]} is outside the regions allowed: {', '.join(limits.regions)}",
+    )
 
 
 def _how(sieve: Sieve, limits: Limits) -> None:

@@ -65,7 +65,9 @@ from orchestrator.testing.builders import (
 from orchestrator.testing.clock import EPOCH
 from policies.budget.policy import create as budget
 from policies.cost.policy import create as cost
+from policies.deadline.policy import create as deadline
 from policies.latency.policy import create as latency
+from policies.residency.policy import create as residency
 
 Golden = Callable[[str, str], None]
 OLD_S = 90 * 86400.0
@@ -83,7 +85,7 @@ T4 = accelerator(
 
 
 def policies() -> tuple[Policy, ...]:
-    return (budget(PolicyContext()), cost(PolicyContext()), latency(PolicyContext()))
+    return tuple(create(PolicyContext()) for create in (budget, cost, deadline, latency, residency))
 
 
 def market() -> Snapshot:

@@ -32,9 +32,14 @@ from orchestrator.testing.builders import batch_inference, inference, network, o
 from orchestrator.testing.clock import EPOCH
 from policies.budget.policy import create as create_budget
 from policies.cost.policy import create as create_cost
+from policies.deadline.policy import create as create_deadline
 from policies.latency.policy import create as create_latency
+from policies.residency.policy import create as create_residency
 
-POLICIES: tuple[Policy, ...] = tuple(create(PolicyContext()) for create in (create_budget, create_cost, create_latency))
+POLICIES: tuple[Policy, ...] = tuple(
+    create(PolicyContext())
+    for create in (create_budget, create_cost, create_deadline, create_latency, create_residency)
+)
 NETWORK = network()
 PLACES = {place.key: place for place in NETWORK.places}
 NAN = float("nan")
