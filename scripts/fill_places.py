@@ -1,4 +1,4 @@
-"""Write the grid intensity and the PUE of every place into `places.csv`, from `grid.csv`, `grid_places.csv` and `pue.csv`.
+"""Write what the tables of grids and providers say of every place into the last two columns of `places.csv`.
 
     .venv/bin/python scripts/fill_places.py
 

@@ -71,13 +71,7 @@ class PolicyContract:
     @pytest.fixture
     def market(self) -> Snapshot:
         """The snapshot that the candidates are from."""
-        return Snapshot(
-            taken_at=EPOCH + timedelta(hours=1),
-            book=OfferBook.of(_offers()),
-            accelerators=(accelerator(),),
-            network=network(),
-            buyable=("acme",),
-        )
+        return contract_market()
 
     @pytest.fixture
     def view(self, workload: Workload, market: Snapshot) -> PlanView:
@@ -157,6 +151,17 @@ class PolicyContract:
         if not isinstance(policy, Annotates):
             pytest.skip("it takes no notes")
         assert all(note.strip() for note in policy.notes(view, candidates))
+
+
+def contract_market() -> Snapshot:
+    """The market of the contract, for policies that look at more of a snapshot: `replace` what they need."""
+    return Snapshot(
+        taken_at=EPOCH + timedelta(hours=1),
+        book=OfferBook.of(_offers()),
+        accelerators=(accelerator(),),
+        network=network(),
+        buyable=("acme",),
+    )
 
 
 def candidates_of(view: PlanView) -> Candidates:

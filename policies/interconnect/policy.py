@@ -1,0 +1,158 @@
+"""The interconnect policy: what a slow network between nodes costs training, and devices without direct links."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from orchestrator.domain.candidates import Candidates, PlanView, Refusals, Usd
+from orchestrator.domain.contracts import PolicyContext
+from orchestrator.domain.knobs import configured, overridden
+from orchestrator.domain.offerbook import FloatArray
+from orchestrator.domain.reason import ReasonCode
+from orchestrator.domain.sizing import FiniteWork, Sizing
+from orchestrator.domain.workload import FineTune, Training, Workload
+
+NAME = "interconnect"
+DEFAULTS: Mapping[str, float] = {
+    # Of a node whose network nobody describes, or that is plain ethernet: large cloud machines have had 100 Gbit/s
+    # since 2020, small ones 10 to 50 (from memory).
+    "ethernet_gbit_s": 100.0,
+    "min_gbit_s": 0.0,  # of one device to other nodes, for training on several; less is refused; 0 is no limit
+    "need_links": 0.0,  # 1: devices that share a layer must all be joined by direct links
+}
+# Most jobs take one node: what is about several is loaded by those that do.
+EXCHANGE: Final = "policies.interconnect.exchange"
+WIRING: Final = "policies.interconnect.wiring"
+SAID_FROM = 0.01  # of the hours: a smaller delay is no news
+
+
+class InterconnectPolicy:
+    """The term `slow-network` is n·p times the hours by which the network delays training on several nodes: money, for
+    they are invoiced. The hours of a sizing are those of fast fabrics, on which it is 0.
+    """
+
+    name = NAME
+    bills = frozenset({"slow-network"})
+
+    def __init__(self, settings: Mapping[str, float]) -> None:
+        self._settings = dict(settings)
+
+    def refuse(self, view: PlanView, candidates: Candidates) -> Sequence[Refusals]:
+        """INTERCONNECT where devices are slower to talk, or joined by fewer links, than the settings ask for."""
+        settings = overridden(view.workload, NAME, self._settings)
+        found: list[Refusals] = []
+        if settings["min_gbit_s"]:
+            found += self._slow(view, candidates, settings)
+        if settings["need_links"]:
+            shared, joined = _groups(view, candidates)
+            template = "{figure:,.0f} devices share every layer, and direct links do not join them all"
+            found.append(Refusals(ReasonCode.INTERCONNECT, shared > joined, template, shared))
+        return found
+
+    def price(self, view: PlanView, candidates: Candidates) -> Mapping[str, Usd]:
+        """The term, where any candidate trains on several nodes."""
+        delay_h = self._delay_h(view, candidates)
+        return {} if delay_h is None else {NAME_OF_TERM: candidates.nodes * candidates.book.usd_per_hour * delay_h}
+
+    def rewards_speed(self, view: PlanView) -> frozenset[str]:
+        """Nothing: more nodes exchange more."""
+        return frozenset()
+
+    def notes(self, view: PlanView, candidates: Candidates) -> Sequence[str]:
+        """By how much the best placement is delayed, and whose links do not join what they should."""
+        notes = []
+        delay_h = self._delay_h(view, candidates)
+        if delay_h is not None and len(candidates) and delay_h[0] > SAID_FROM * candidates.hours[0]:
+            settings = overridden(view.workload, NAME, self._settings)
+            assumed = " (assumed)" if importlib.import_module(WIRING).unknown(candidates.book)[0] else ""
+            gbit_s = 8.0 * self._node_gb_s(view, candidates, settings)[0]
+            notes.append(
+                f"the best placement trains on {candidates.nodes[0]:,} nodes that exchange {gbit_s:,.0f} Gbit/s"
+                f"{assumed}: expect it to take {delay_h[0]:,.1f} h longer than shown, which its cost includes"
+            )
+        return notes + _unlinked(view, candidates)
+
+    def _delay_h(self, view: PlanView, candidates: Candidates) -> FloatArray | None:
+        """Hours that the network adds, shape (n,); None where nothing is trained on several nodes."""
+        workload = view.workload
+        if not isinstance(workload, Training | FineTune) or not (candidates.nodes > 1).any():
+            return None
+        settings = overridden(workload, NAME, self._settings)
+        node_gb_s = self._node_gb_s(view, candidates, settings)
+        found: FloatArray = importlib.import_module(EXCHANGE).extra_hours(workload, candidates, node_gb_s)
+        return found
+
+    def _node_gb_s(self, view: PlanView, candidates: Candidates, settings: Mapping[str, float]) -> FloatArray:
+        devices = {device.name: device for device in view.snapshot.accelerators}
+        # A network that carries nothing would never end: the least is a modem's.
+        least = max(settings["ethernet_gbit_s"], 1e-4)
+        found: FloatArray = importlib.import_module(WIRING).fabric_gb_s(candidates.book, devices, least)
+        return found
+
+    def _slow(self, view: PlanView, candidates: Candidates, settings: Mapping[str, float]) -> list[Refusals]:
+        gang = isinstance(view.workload, Training | FineTune)
+        if not gang or not (candidates.nodes > 1).any():
+            return []
+        limit, several = settings["min_gbit_s"], candidates.nodes > 1
+        untold = several & importlib.import_module(WIRING).unknown(candidates.book)
+        each = 8.0 * self._node_gb_s(view, candidates, settings) / np.maximum(candidates.book.gpus, 1.0)
+        short = np.where(several, limit - each, 0.0)
+        silent = f"nobody says how fast its nodes exchange data; {limit:g} Gbit/s a device are asked for"
+        slow = f"the network is {{figure:,.1f}} Gbit/s a device short of the {limit:g} asked for"
+        return [
+            Refusals(ReasonCode.INTERCONNECT, untold, silent, np.zeros(len(candidates), np.float64)),
+            Refusals(ReasonCode.INTERCONNECT, short > 1e-9 * limit, slow, short),
+        ]
+
+
+NAME_OF_TERM = "slow-network"
+
+
+def _groups(view: PlanView, candidates: Candidates) -> tuple[FloatArray, FloatArray]:
+    """Devices that share every layer, and how many the links of their node join, shape (n,) each."""
+    wiring = importlib.import_module(WIRING)
+    devices = {device.name: device for device in view.snapshot.accelerators}
+    shared = candidates.sized({row: _sharing(view.workload, sizing) for row, sizing in enumerate(candidates.sizings)})
+    joined = candidates.sized(
+        {row: wiring.linked(devices.get(sizing.accelerator)) for row, sizing in enumerate(candidates.sizings)}
+    )
+    return shared, np.minimum(joined, np.maximum(candidates.book.gpus, 1.0))
+
+
+def _sharing(workload: Workload, sizing: Sizing) -> float:
+    """Devices that exchange activations in every layer: a group that splits layers in training, a replica in serving.
+
+    A batch's replica is the `gpus` of its effort: it may take more than hold the state at the least.
+    """
+    if isinstance(workload, Training | FineTune):
+        group: float = importlib.import_module(EXCHANGE).group(sizing)
+        return group
+    return float(sizing.effort.gpus if isinstance(sizing.effort, FiniteWork) else sizing.min_gpus)
+
+
+def _unlinked(view: PlanView, candidates: Candidates) -> list[str]:
+    """Of the devices shown, those whose links join fewer than share a layer: their speed is that of all linked."""
+    if all(_sharing(view.workload, sizing) <= 1 for sizing in candidates.sizings):
+        return []
+    shared, joined = _groups(view, candidates)
+    # Without links of its own a device is sized at the speed of its host's bus already.
+    rows = np.flatnonzero((shared > joined) & (joined > 1))
+    if not len(rows):
+        return []
+    row = int(rows[0])
+    return [
+        f"direct links join {joined[row]:.0f} {candidates.book.accelerator[row]} of a node, and {shared[row]:.0f} "
+        f"share every layer: {len(rows)} of the placements shown may be slower than they look"
+    ]
+
+
+def create(context: PolicyContext) -> InterconnectPolicy:
+    """The policy with the configuration file's settings.
+
+    Raises: ConfigError for a setting it does not have or cannot read.
+    """
+    return InterconnectPolicy(configured(f"policy {NAME}", context.settings, DEFAULTS))

@@ -1,0 +1,78 @@
+"""Wiring: how fast devices of an offer talk to other nodes, and how many share direct links within one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from orchestrator.domain.accelerator import Accelerator
+from orchestrator.domain.offerbook import BoolArray, FloatArray, OfferBook
+
+# GB/s of one device into the fabric, one way, by fabric and device or generation, else "" for the fabric. From the
+# vendors' instance pages, as remembered in November 2026: the node's rate over its devices.
+DEVICE_GB_S: Mapping[tuple[str, str], float] = {
+    ("efa", ""): 6.25,  # p4d, p4de: 400 Gbit/s over 8; dl1 likewise; trn1 800 over 16
+    ("efa", "volta"): 1.5625,  # p3dn: 100 over 8
+    ("efa", "A10G"): 1.5625,  # g5.48xlarge: 100 over 8
+    ("efa", "L4"): 1.5625,  # g6.48xlarge: 100 over 8
+    ("efa", "L40S"): 6.25,  # g6e.48xlarge: 400 over 8
+    ("efa", "hopper"): 50.0,  # p5, p5e, p5en: 3200 over 8
+    ("efa", "blackwell"): 50.0,  # p6-b200: 3200 over 8
+    ("efa", "Trainium2"): 25.0,  # trn2: 3200 over 16
+    ("infiniband", ""): 25.0,  # HDR, one port of 200 Gbit/s a device: ND A100 v4, CoreWeave A100
+    ("infiniband", "volta"): 1.5625,  # ND40rs v2: EDR, one port of 100 a node
+    ("infiniband", "hopper"): 50.0,  # NDR, one port of 400 a device: ND H100 v5, CoreWeave, Nebius
+    ("infiniband", "blackwell"): 50.0,
+    ("infiniband", "cdna3"): 50.0,  # ND MI300X v5
+    ("rdma", ""): 25.0,  # OCI BM.GPU4 and BM.GPU.A100: 1600 over 8
+    ("rdma", "hopper"): 50.0,  # OCI BM.GPU.H100, GCP A3 Ultra: 3200 over 8
+    ("rdma", "blackwell"): 50.0,  # OCI BM.GPU.B200, GCP A4: 3200 over 8
+    ("rdma", "cdna3"): 50.0,  # OCI BM.GPU.MI300X: 3200 over 8
+    ("gpudirect", ""): 12.5,  # GPUDirect-TCPX, GCP A3 High: 800 over 8; A3 Mega has twice that
+    ("slingshot", ""): 25.0,  # HPE Slingshot 11: one port of 200 a device (Perlmutter, Frontier)
+    ("tpu-ici", ""): 100.0,  # within a slice; far above what it is compared with
+}
+SHARED = frozenset({"", "ethernet"})  # one port for the whole node, of a speed that nobody says
+
+# Devices that direct links join, by kind of link; "" is no link of their own. Bridges join pairs of cards.
+LINKED: Mapping[str, int] = {"": 1, "pcie3": 1, "pcie4": 1, "pcie5": 1, "nvlink-bridge": 2}
+LINKED_DEVICE: Mapping[str, int] = {"H200-NVL": 4}  # sold with bridges of two or four
+
+
+def fabric_gb_s(book: OfferBook, devices: Mapping[str, Accelerator], shared_gbit_s: float) -> FloatArray:
+    """GB/s that one node sends to others, one way, shape (n,): `shared_gbit_s` where one port serves the whole node."""
+    span = len(book.accelerator.vocab)
+    pairs, index = np.unique(book.fabric.codes.astype(np.int64) * span + book.accelerator.codes, return_inverse=True)
+    each = np.array(
+        [_device_gb_s(book.fabric.vocab[pair // span], book.accelerator.vocab[pair % span], devices) for pair in pairs],
+        np.float64,
+    )
+    if not len(pairs):
+        return np.zeros(0, np.float64)
+    column = each[index]
+    return np.where(np.isnan(column), shared_gbit_s / 8.0, column * np.maximum(book.gpus, 1.0))
+
+
+def unknown(book: OfferBook) -> BoolArray:
+    """Shape (n,): where nobody says how fast the network between nodes is."""
+    known = {fabric for fabric, _ in DEVICE_GB_S}
+    return ~book.fabric.isin(frozenset(known))
+
+
+def linked(device: Accelerator | None) -> float:
+    """How many devices of a node its direct links join: infinite for all, 1 for none."""
+    if device is None:
+        return 1.0
+    return float(LINKED_DEVICE.get(device.name) or LINKED.get(device.link, 0) or np.inf)
+
+
+def _device_gb_s(fabric: str, name: str, devices: Mapping[str, Accelerator]) -> float:
+    """NaN where one port of unknown speed serves the node."""
+    if fabric in SHARED:
+        return float("nan")
+    generation = devices[name].generation if name in devices else ""
+    for key in (name, generation, ""):
+        if (fabric, key) in DEVICE_GB_S:
+            return DEVICE_GB_S[fabric, key]
+    return float("nan")
