@@ -134,6 +134,21 @@ class Audits(Protocol):
 
 
 @runtime_checkable
+class RewardsSpeed(Protocol):
+    """A policy that says what more nodes of one offer may better; of one that does not, everything may get better.
+
+    It makes plans quick: fewer nodes of an offer are dearer nowhere but in what some policy names here.
+    """
+
+    def rewards_speed(self, view: PlanView) -> frozenset[str]:
+        """Names of terms that may fall with more nodes, and "refusals" where more nodes may pass that fewer do not.
+
+        Terms named here are never below 0; every other term never falls.
+        """
+        ...
+
+
+@runtime_checkable
 class Annotates(Protocol):
     """A policy that had to assume something and says so."""
 
@@ -196,7 +211,7 @@ class Store(Protocol):
         ...
 
     def request(self, event: Event) -> None:
-        """Store a user's wish (CancelAsked). Users hold no fencing token."""
+        """Store what a user says (CancelAsked, Approved). Users hold no fencing token."""
         ...
 
     def append(self, events: Sequence[Event], *, fence: int) -> None:

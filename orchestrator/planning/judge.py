@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.domain.candidates import Candidates, PlanView, Refusals, Usd
-from orchestrator.domain.contracts import Audits, Bills, Enforces, Policy
+from orchestrator.domain.candidates import Candidates, PlanView, Refusals
+from orchestrator.domain.contracts import Enforces, Policy
 from orchestrator.domain.errors import ConfigError, UserError
 from orchestrator.domain.offer import Billing
 from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray
@@ -16,22 +16,15 @@ from orchestrator.domain.reason import Reason
 from orchestrator.domain.sizing import Sizing
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.spelling import hint
-from orchestrator.domain.workload import LatencyTarget, Workload
+from orchestrator.domain.workload import Inference, LatencyTarget, Workload
 from orchestrator.planning.candidates import build
 from orchestrator.planning.limits import apply_limits
+from orchestrator.planning.pricing import REFUSALS, Column, Panel, added, audited, broken, panel, refused
+from orchestrator.planning.shapes import Priced, competing
 from orchestrator.planning.sieve import Sieve
 
+KEEP = 20  # offers that are told apart to the best number of their nodes, unless more are asked for
 RISK = {Billing.OWNED: 0, Billing.ON_DEMAND: 1, Billing.RESERVED: 1, Billing.SPOT: 2}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Column:
-    """One term over all candidates; `money` says whether somebody will invoice it."""
-
-    by: str
-    name: str
-    usd: Usd
-    money: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +37,7 @@ class Judgement:
     view: PlanView
     sieve: Sieve
     candidates: Candidates
-    policies: tuple[tuple[Policy, frozenset[str]], ...]  # each with the names of the terms it bills
+    panel: Panel
     terms: tuple[Column, ...]
     objective: FloatArray
 
@@ -84,11 +77,14 @@ def judge(
     policies: Sequence[Policy],
     *,
     buyable_only: bool = False,
+    keep: int = KEEP,
+    among: BoolArray | None = None,
 ) -> Judgement:
-    """Judge every offer of `snapshot`.
+    """Judge every offer of `snapshot`, or those where `among`, shape (len(snapshot.book),), is True.
 
     Each policy sees the candidates that those before it did not refuse. Those that none refused are priced, and then
-    audited by the policies that look at the bill.
+    audited by the policies that look at the bill. Where more nodes may be better, the best `keep` offers stand with
+    their best number of nodes, and the others with one that is no better than the best `keep`: see `shapes`.
 
     Raises: UserError where the workload sets a policy that is not there or that a policy cannot read; ConfigError where
     a policy breaks its contract, naming it, and where the workload has a limit that no policy stands for.
@@ -96,67 +92,54 @@ def judge(
     _check_names(workload, policies)
     _check_limits(workload, policies)
     view = PlanView(workload=workload, snapshot=snapshot)
-    sieve = Sieve(snapshot.book)
+    sieve = Sieve(snapshot.book, among=among)
     apply_limits(sieve, workload, snapshot, buyable_only=buyable_only)
-    candidates = build(workload, snapshot, sizings, sieve)
-    for policy in policies:
-        candidates = _refuse(policy, view, candidates, sieve)
-    bills = tuple(policy.bills if isinstance(policy, Bills) else frozenset[str]() for policy in policies)
-    terms = tuple(
-        term for policy, money in zip(policies, bills, strict=True) for term in price(policy, view, candidates, money)
-    )
-    auditors = [(policy, policy) for policy in policies if isinstance(policy, Audits)]
-    candidates, terms = _audited(auditors, view, candidates, terms, sieve)
-    objective = np.zeros(len(candidates), np.float64)
-    for term in terms:
-        objective += term.usd
-    return Judgement(view, sieve, candidates, tuple(zip(policies, bills, strict=True)), terms, objective)
+    least = build(workload, snapshot, sizings, sieve)
+    judges = panel(policies, view)
+    again: list[IntArray] = []  # offers that more nodes may save
+    candidates = least
+    for seat in judges.seats:
+        found = refused(seat.policy, view, candidates)
+        open_ = _open(seat.policy, found, candidates, sieve)
+        if not open_.all():
+            if seat.rewards(REFUSALS):
+                again.append(candidates.offer[~open_])
+            candidates = candidates.take(np.flatnonzero(open_))
+    candidates, terms, dear = _audited(judges, candidates, sieve)
+    again += dear
+    objective = added(terms, len(candidates))
+    if not isinstance(workload, Inference) and any(seat.faster != frozenset() for seat in judges.seats):
+        shaped = competing(judges, least, Priced(candidates, terms, objective), _joined(again), keep)
+        candidates, terms, objective = shaped.candidates, shaped.terms, shaped.objective
+        sieve.reopen(candidates.offer)
+    return Judgement(view, sieve, candidates, judges, terms, objective)
+
+
+def _joined(offers: Sequence[IntArray]) -> IntArray:
+    return np.concatenate([np.zeros(0, np.int64), *offers])
 
 
 def _audited(
-    auditors: Sequence[tuple[Policy, Audits]],
-    view: PlanView,
-    candidates: Candidates,
-    terms: tuple[Column, ...],
-    sieve: Sieve,
-) -> tuple[Candidates, tuple[Column, ...]]:
-    """The candidates whose bill every auditor accepts, and their terms."""
-    bill = np.zeros(len(candidates), np.float64)
-    for term in terms:
-        if term.money:
-            bill += term.usd
-    open_ = np.ones(len(candidates), np.bool_)
-    for policy, auditor in auditors:
-        found = auditor.audit(view, candidates, bill)
-        open_ &= _open(policy, found, candidates, sieve, open_)
+    judges: Panel, candidates: Candidates, sieve: Sieve
+) -> tuple[Candidates, tuple[Column, ...], list[IntArray]]:
+    """The candidates whose bill every auditor accepts, their terms, and the offers that more nodes may save."""
+    terms = judges.price(candidates)
+    bill = added(terms, len(candidates), money=True)
+    open_, again = np.ones(len(candidates), np.bool_), []
+    falls = any(seat.rewards(term.name) for seat in judges.seats for term in terms if term.by == seat.policy.name)
+    for seat in judges.seats:
+        if seat.audits is None:
+            continue
+        before = open_.copy()
+        found = audited(seat.policy, seat.audits, judges.view, candidates, bill)
+        open_ &= _open(seat.policy, found, candidates, sieve, open_)
+        if falls or seat.rewards(REFUSALS):
+            again.append(candidates.offer[before & ~open_])
     if open_.all():
-        return candidates, terms
+        return candidates, terms, again
     rows = np.flatnonzero(open_)
     kept = tuple(Column(term.by, term.name, term.usd[rows], term.money) for term in terms)
-    return candidates.take(rows), kept
-
-
-def price(policy: Policy, view: PlanView, candidates: Candidates, money: frozenset[str]) -> tuple[Column, ...]:
-    """The columns of `policy` over `candidates`, checked; those named in `money` are bills.
-
-    Raises: ConfigError where one is not a finite number of dollars for every candidate: a plan on such a column would
-    be wrong without a sign of it.
-    """
-    columns = []
-    for name, usd in policy.price(view, candidates).items():
-        column = np.asarray(usd, np.float64)
-        if column.shape != (len(candidates),):
-            raise _broken(policy, f"priced '{name}' in shape {column.shape}, not ({len(candidates)},)")
-        wrong = np.flatnonzero(~np.isfinite(column))
-        if len(wrong):
-            offer = candidates.book[int(wrong[0])].label
-            raise _broken(policy, f"priced '{name}' as {column[wrong[0]]} for {offer} ({len(wrong)} candidates so)")
-        columns.append(Column(policy.name, name, column, name in money))
-    return tuple(columns)
-
-
-def _broken(policy: Policy, what: str) -> ConfigError:
-    return ConfigError(f"policy '{policy.name}' {what}: a fault of the policy; mend it or take it out of the settings")
+    return candidates.take(rows), kept, again
 
 
 def _check_names(workload: Workload, policies: Sequence[Policy]) -> None:
@@ -176,6 +159,7 @@ def _check_limits(workload: Workload, policies: Sequence[Policy]) -> None:
     set_ = {
         "budget_usd": limits.budget_usd is not None,
         "latency": limits.latency != LatencyTarget(),
+        "residency": bool(limits.residency),
         "data.stays": workload.data.stays,
     }
     kept = {name for policy in policies if isinstance(policy, Enforces) for name in policy.enforces}
@@ -184,31 +168,22 @@ def _check_limits(workload: Workload, policies: Sequence[Policy]) -> None:
             raise ConfigError(f"the job sets {name}, and none of the policies in use stands for it")
 
 
-def _refuse(policy: Policy, view: PlanView, candidates: Candidates, sieve: Sieve) -> Candidates:
-    """The candidates that `policy` lets through."""
-    found = policy.refuse(view, candidates)
-    open_ = _open(policy, found, candidates, sieve, np.ones(len(candidates), np.bool_))
-    return candidates if open_.all() else candidates.take(np.flatnonzero(open_))
-
-
 def _open(
-    policy: Policy, found: Sequence[Refusals], candidates: Candidates, sieve: Sieve, before: BoolArray
+    policy: Policy,
+    found: Sequence[Refusals],
+    candidates: Candidates,
+    sieve: Sieve,
+    before: BoolArray | None = None,
 ) -> BoolArray:
     """Of the candidates that were open `before`, those that `policy` did not refuse; the rest goes to the sieve."""
-    open_, offers = before.copy(), candidates.offer
+    open_ = np.ones(len(candidates), np.bool_) if before is None else before.copy()
+    offers = candidates.offer
     for refusals in found:
-        refused, figure = np.asarray(refusals.refused), np.asarray(refusals.figure, np.float64)
-        if refused.dtype != np.bool_ or refused.shape != open_.shape or figure.shape != open_.shape:
-            raise _broken(policy, f"refused in columns that are not {len(candidates)} truth values and figures")
-        caught = np.flatnonzero(refused & open_)
-        sieve.refuse_rows(
-            offers[caught],
-            policy.name,
-            refusals.code,
-            _sentence(policy, refusals, offers),
-            figure=figure[caught],
-        )
-        open_[caught] = False
+        caught = np.flatnonzero(refusals.refused & open_)
+        if len(caught):
+            sentence = _sentence(policy, refusals, offers)
+            sieve.refuse_rows(offers[caught], policy.name, refusals.code, sentence, figure=refusals.figure[caught])
+            open_[caught] = False
     return open_
 
 
@@ -217,6 +192,6 @@ def _sentence(policy: Policy, refusals: Refusals, offers: IntArray) -> Callable[
         try:
             return refusals.reason(policy.name, int(np.searchsorted(offers, row))).detail
         except (KeyError, IndexError, ValueError) as error:
-            raise _broken(policy, f"refused with the template {refusals.template!r}, which cannot be filled") from error
+            raise broken(policy, f"refused with the template {refusals.template!r}, which cannot be filled") from error
 
     return sentence

@@ -11,6 +11,7 @@ from orchestrator.domain.spelling import hint
 from orchestrator.domain.workload import FineTune, Inference, Training
 from orchestrator.planning.judge import Judgement
 from orchestrator.planning.limits import accelerator_matches, hours_left, matches, region_matches
+from orchestrator.planning.pricing import named
 
 LONG_H = 30 * 24.0  # a job without a deadline that takes longer than this is pointed out
 SLOW_FABRICS = frozenset({"", "ethernet"})
@@ -36,9 +37,10 @@ def collect(
         notes += _network(judgement, ranked)
         notes += _time(judgement, ranked)
         top = judgement.candidates.take(rows)
-        for policy, _ in judgement.policies:
-            if isinstance(policy, Annotates):
-                notes += [f"{policy.name}: {note}" for note in policy.notes(judgement.view, top)]
+        for policy, *_ in judgement.panel.seats:
+            if hasattr(policy, "notes") and isinstance(policy, Annotates):
+                with named(policy, "annotated"):
+                    notes += [f"{policy.name}: {note}" for note in policy.notes(judgement.view, top)]
     return tuple(notes)
 
 
@@ -101,6 +103,8 @@ def _purchase(ranked: tuple[Placement, ...]) -> list[str]:
 
 def _network(judgement: Judgement, ranked: tuple[Placement, ...]) -> list[str]:
     """Training exchanges gradients between nodes at every step, and the hours are of clusters with a fast fabric."""
+    if any(seat.policy.name == "interconnect" for seat in judgement.panel.seats):
+        return []  # that policy says by how much
     (part,) = ranked[0].parts
     gang = isinstance(judgement.view.workload, Training | FineTune)
     if not gang or part.nodes == 1 or part.offer.fabric not in SLOW_FABRICS:

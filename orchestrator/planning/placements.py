@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import numpy as np
-
 from orchestrator.domain.candidates import Candidates, PlanView
 from orchestrator.domain.offerbook import FloatArray, IntArray
 from orchestrator.domain.plan import Part, Placement, Term
 from orchestrator.domain.sites import Atlas
 from orchestrator.domain.sizing import Band
 from orchestrator.domain.workload import Inference
-from orchestrator.planning.judge import Judgement, price
+from orchestrator.planning.judge import Judgement
+from orchestrator.planning.pricing import added, price
 
 
 def build(judgement: Judgement, rows: IntArray) -> tuple[Placement, ...]:
@@ -58,13 +57,10 @@ def total(amounts: Iterable[float]) -> float:
 
 def _money(judgement: Judgement, candidates: Candidates) -> FloatArray:
     """What the policies bill for each candidate, in USD."""
-    usd = np.zeros(len(candidates), np.float64)
-    for policy, money in judgement.policies:
-        if money:
-            for column in price(policy, judgement.view, candidates, money):
-                if column.money:
-                    usd += column.usd
-    return usd
+    seats = [seat for seat in judgement.panel.seats if seat.money]
+    view = judgement.view
+    terms = [term for seat in seats for term in price(seat.policy, view, candidates, seat.money)]
+    return added(terms, len(candidates), money=True)
 
 
 def _farthest(view: PlanView) -> Callable[[str, str], float | None]:

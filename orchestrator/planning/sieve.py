@@ -14,6 +14,7 @@ from orchestrator.domain.reason import Reason, ReasonCode
 
 EXAMPLES = 3  # offers named per reason
 OPEN = -1
+ASIDE = -2  # not asked about
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,13 @@ class Sieve:
     always add up to the whole book.
     """
 
-    def __init__(self, book: OfferBook) -> None:
+    def __init__(self, book: OfferBook, *, among: BoolArray | None = None) -> None:
+        """Of all offers, or of those where `among` (shape (len(book),)) is True: the others are neither."""
         self.book = book
         self.rules: list[Rule] = []
         self._rule = np.full(len(book), OPEN, np.int32)
+        if among is not None:
+            self._rule[~among] = ASIDE
 
     @property
     def open(self) -> BoolArray:
@@ -73,10 +77,19 @@ class Sieve:
         self._rule[rows] = len(self.rules)
         self.rules.append(Rule(by, code, sentence, _examples(rows, figure, spread)))
 
+    def reopen(self, rows: IntArray) -> None:
+        """Take back the refusals of `rows` of the book."""
+        self._rule[rows] = OPEN
+
+    def caught(self, code: ReasonCode, by: str | None = None) -> BoolArray:
+        """Shape (len(book),): True where a rule of `code`, and of `by` where one is named, refused."""
+        rules = [rule.code is code and by in (None, rule.by) for rule in self.rules]
+        return np.array([*rules, False, False], np.bool_)[self._rule]  # -2 and -1, aside and open, are the last two
+
     def reason(self, row: int) -> Reason | None:
         """Why row `row` of the book was refused; None where it was not."""
         index = int(self._rule[row])
-        if index == OPEN:
+        if index < 0:
             return None
         rule = self.rules[index]
         return Reason(rule.by, rule.code, rule.sentence(row))
@@ -84,7 +97,7 @@ class Sieve:
     def counts(self, *, among: BoolArray | None = None) -> tuple[RefusalCount, ...]:
         """The refusals by who refused and why, the most frequent first; of the rows `among` alone where given."""
         index_of = self._rule if among is None else self._rule[among]
-        caught = np.bincount(index_of + 1, minlength=len(self.rules) + 1)[1:]
+        caught = np.bincount(index_of - ASIDE, minlength=len(self.rules) - ASIDE)[-ASIDE:]
         grouped: dict[tuple[str, ReasonCode], list[int]] = {}
         for index, rule in enumerate(self.rules):
             grouped.setdefault((rule.by, rule.code), []).append(index)
@@ -102,9 +115,14 @@ class Sieve:
 
     def _in_words(self, indices: list[int]) -> tuple[Example, ...]:
         """A few examples, taken from the rules in turn so that each has a say."""
-        turns = zip_longest(*(((row, self.rules[i]) for row in self.rules[i].examples) for i in indices))
+        turns = zip_longest(*(((row, self.rules[i]) for row in self._standing(i)) for i in indices))
         picked = [pair for turn in turns for pair in turn if pair is not None][:EXAMPLES]
         return tuple(Example(self.book[row].label, rule.sentence(row)) for row, rule in picked)
+
+    def _standing(self, index: int) -> tuple[int, ...]:
+        """Examples of a rule that were not reopened; others where all of them were."""
+        examples = tuple(row for row in self.rules[index].examples if self._rule[row] == index)
+        return examples or tuple(np.flatnonzero(self._rule == index)[:EXAMPLES].tolist())
 
 
 def _examples(rows: IntArray, figure: FloatArray | None, spread: IntArray | None) -> tuple[int, ...]:

@@ -162,7 +162,6 @@ LIMITS: dict[str, tuple[Limits, Offer, str]] = {
     "provider": (Limits(providers=("aws",)), offer(), "acme is not among the providers allowed: aws"),
     "accelerator": (Limits(accelerators=("A100",)), offer(), "H100-SXM is not among the accelerators allowed: A100"),
     "region": (Limits(regions=("eu-*",)), offer(), "us-east-1 is outside the regions allowed: eu-*"),
-    "residency": (Limits(residency=("EU",)), offer(), "us-east-1 is in US; the data must stay in EU"),
     "billing": (
         Limits(billing=(Billing.SPOT,)),
         offer(),
@@ -189,17 +188,11 @@ def test_a_limit_refuses_with_its_reason(code: str) -> None:
         Limits(regions=("us-*",)),
         Limits(regions=("acme/us-east-1",)),
         Limits(regions=("acme/*",)),
-        Limits(residency=("us",)),
         Limits(billing=(Billing.ON_DEMAND,)),
     ],
 )
 def test_a_limit_lets_through_what_it_allows(limits: Limits) -> None:
     assert planned(snapshot(), training(limits=limits)).feasible == 1
-
-
-def test_an_unknown_jurisdiction_is_not_guessed() -> None:
-    detail = only_refusal(Limits(residency=("EU",)), offer(region="atlantis-1"))
-    assert detail == "residency: the jurisdiction of acme/atlantis-1 is unknown; the data must stay in EU"
 
 
 def test_a_reservation_is_used_only_if_asked_for() -> None:
@@ -353,6 +346,54 @@ class Odd:
 
     def price(self, view: PlanView, candidates: Candidates) -> Mapping[str, Usd]:
         return {} if self._usd is None else {"term": self._usd}
+
+    def rewards_speed(self, view: PlanView) -> frozenset[str]:
+        return frozenset()
+
+
+class Raising(Odd):
+    """Raises what the class is made with, in the method named."""
+
+    def __init__(self, where: str, error: Exception) -> None:
+        super().__init__()
+        self._where, self._error = where, error
+
+    def _raise(self, where: str) -> None:
+        if where == self._where:
+            raise self._error
+
+    def refuse(self, view: PlanView, candidates: Candidates) -> Sequence[Refusals]:
+        self._raise("refuse")
+        return ()
+
+    def price(self, view: PlanView, candidates: Candidates) -> Mapping[str, Usd]:
+        self._raise("price")
+        return {}
+
+    def rewards_speed(self, view: PlanView) -> frozenset[str]:
+        self._raise("rewards_speed")
+        return frozenset()
+
+    def audit(self, view: PlanView, candidates: Candidates, bill: Usd) -> Sequence[Refusals]:
+        self._raise("audit")
+        return ()
+
+    def notes(self, view: PlanView, candidates: Candidates) -> Sequence[str]:
+        self._raise("notes")
+        return ()
+
+
+@pytest.mark.parametrize("where", ["refuse", "price", "audit", "notes", "rewards_speed"])
+def test_a_policy_that_raises_is_named_with_what_it_raised(where: str) -> None:
+    fault = ZeroDivisionError("float division by zero")
+    with pytest.raises(ConfigError, match=r"policy 'odd' failed .* with ZeroDivisionError: float division") as raised:
+        planned(snapshot(), policies=(*POLICIES, Raising(where, fault)))
+    assert raised.value.__cause__ is fault
+
+
+def test_what_a_policy_raises_for_the_user_reaches_the_user() -> None:
+    with pytest.raises(UserError, match="no such place"):
+        planned(snapshot(), policies=(*POLICIES, Raising("price", UserError("no such place"))))
 
 
 ZERO = np.zeros(1)
