@@ -17,8 +17,8 @@ BATCH_TOKENS = 2e6  # of one step of a 1 B model where nobody says, with the cub
 EXPOSED = 0.6288  # share of an exchange between steps that computation does not hide
 HIDES = 2.0 / 3.0  # of the computation: the backward pass, behind which gradients can travel
 TUNED_SEQUENCES = 128.0  # of one step of fine-tuning where nobody says: a usual batch (from memory)
-# Gradients reduced in 32 bits, weights gathered in 16: 6 bytes in all, 3 in each of an all-reduce's two halves.
-BYTES = 3.0
+# Of a parameter in each half of an all-reduce: gradients in 16 bits, as who trains over a slow network sends them.
+BYTES = 2.0
 WIDTH = 2.0  # bytes of an activation
 
 
@@ -56,7 +56,7 @@ def extra_hours(workload: Training | FineTune, candidates: Candidates, node_gb_s
 
     Of n nodes a copy of the model takes s, so that d = n/s copies exchange what they learnt, in every step:
 
-    - data: 2·(d-1)/d · 3 bytes per trained parameter, 1/s of it by each node (a ring over nodes; Patarasuk and Yuan
+    - data: 2·(d-1)/d · 2 bytes per trained parameter, 1/s of it by each node (a ring over nodes; Patarasuk and Yuan
       2009), at `node_gb_s`;
     - pipeline: 4·h bytes per token and cut between the s nodes of a copy, where it takes several;
     - tensor: 16·L·h·(t-1)/t bytes per token of a group of t devices that split every layer, out of each of its nodes,

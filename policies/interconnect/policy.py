@@ -10,6 +10,7 @@ import numpy as np
 
 from orchestrator.domain.candidates import Candidates, PlanView, Refusals, Usd
 from orchestrator.domain.contracts import PolicyContext
+from orchestrator.domain.deadline import hours_left
 from orchestrator.domain.knobs import configured, overridden
 from orchestrator.domain.offerbook import FloatArray
 from orchestrator.domain.reason import ReasonCode
@@ -17,12 +18,14 @@ from orchestrator.domain.sizing import FiniteWork, Sizing
 from orchestrator.domain.workload import FineTune, Training, Workload
 
 NAME = "interconnect"
+TERM = "slow-network"
 DEFAULTS: Mapping[str, float] = {
-    # Of a node whose network nobody describes, or that is plain ethernet: large cloud machines have had 100 Gbit/s
-    # since 2020, small ones 10 to 50 (from memory).
-    "ethernet_gbit_s": 100.0,
+    # Of one device, where the node's network is plain ethernet or nobody describes it: cloud machines of eight devices
+    # have 100 Gbit/s, and smaller ones their share of it (GCP A2: 24 for one device, 100 for eight; from memory).
+    "ethernet_gbit_s": 12.5,
     "min_gbit_s": 0.0,  # of one device to other nodes, for training on several; less is refused; 0 is no limit
     "need_links": 0.0,  # 1: devices that share a layer must all be joined by direct links
+    "hold_deadline": 0.0,  # 1: what the delay carries past the deadline is refused; 0: a note says so
 }
 # Most jobs take one node: what is about several is loaded by those that do.
 EXCHANGE: Final = "policies.interconnect.exchange"
@@ -36,7 +39,7 @@ class InterconnectPolicy:
     """
 
     name = NAME
-    bills = frozenset({"slow-network"})
+    bills = frozenset({TERM})
 
     def __init__(self, settings: Mapping[str, float]) -> None:
         self._settings = dict(settings)
@@ -51,16 +54,19 @@ class InterconnectPolicy:
             shared, joined = _groups(view, candidates)
             template = "{figure:,.0f} devices share every layer, and direct links do not join them all"
             found.append(Refusals(ReasonCode.INTERCONNECT, shared > joined, template, shared))
+        if settings["hold_deadline"]:
+            found += self._late(view, candidates)
         return found
 
     def price(self, view: PlanView, candidates: Candidates) -> Mapping[str, Usd]:
         """The term, where any candidate trains on several nodes."""
         delay_h = self._delay_h(view, candidates)
-        return {} if delay_h is None else {NAME_OF_TERM: candidates.nodes * candidates.book.usd_per_hour * delay_h}
+        return {} if delay_h is None else {TERM: candidates.nodes * candidates.book.usd_per_hour * delay_h}
 
     def rewards_speed(self, view: PlanView) -> frozenset[str]:
-        """Nothing: more nodes exchange more."""
-        return frozenset()
+        """No term, for more nodes exchange more; the refusals where the deadline is to be kept with the delay."""
+        settings = overridden(view.workload, NAME, self._settings)
+        return frozenset({"refusals"} if settings["hold_deadline"] else ())
 
     def notes(self, view: PlanView, candidates: Candidates) -> Sequence[str]:
         """By how much the best placement is delayed, and whose links do not join what they should."""
@@ -70,11 +76,25 @@ class InterconnectPolicy:
             settings = overridden(view.workload, NAME, self._settings)
             assumed = " (assumed)" if importlib.import_module(WIRING).unknown(candidates.book)[0] else ""
             gbit_s = 8.0 * self._node_gb_s(view, candidates, settings)[0]
+            left_h = hours_left(view.workload, view.snapshot.taken_at)
+            late = left_h is not None and candidates.hours[0] + delay_h[0] > left_h
             notes.append(
-                f"the best placement trains on {candidates.nodes[0]:,} nodes that exchange {gbit_s:,.0f} Gbit/s"
-                f"{assumed}: expect it to take {delay_h[0]:,.1f} h longer than shown, which its cost includes"
+                f"the best placement trains on {candidates.nodes[0]:,} nodes that send {gbit_s:,.0f} Gbit/s each"
+                f"{assumed}: expect it to take {delay_h[0]:,.0f} h longer than shown"
+                + (", which is after the deadline" if late else "")
+                + "; its cost includes them"
             )
         return notes + _unlinked(view, candidates)
+
+    def _late(self, view: PlanView, candidates: Candidates) -> list[Refusals]:
+        left_h = hours_left(view.workload, view.snapshot.taken_at)
+        delay_h = self._delay_h(view, candidates)
+        if left_h is None or delay_h is None:
+            return []
+        hours = candidates.hours + delay_h
+        template = f"takes {{figure:,.1f}} h over its network; the deadline leaves {left_h:,.1f} h"
+        # What is in time to the last digit without a delay stays so.
+        return [Refusals(ReasonCode.DEADLINE, (delay_h > 0) & (hours > left_h), template, hours)]
 
     def _delay_h(self, view: PlanView, candidates: Candidates) -> FloatArray | None:
         """Hours that the network adds, shape (n,); None where nothing is trained on several nodes."""
@@ -107,9 +127,6 @@ class InterconnectPolicy:
             Refusals(ReasonCode.INTERCONNECT, untold, silent, np.zeros(len(candidates), np.float64)),
             Refusals(ReasonCode.INTERCONNECT, short > 1e-9 * limit, slow, short),
         ]
-
-
-NAME_OF_TERM = "slow-network"
 
 
 def _groups(view: PlanView, candidates: Candidates) -> tuple[FloatArray, FloatArray]:

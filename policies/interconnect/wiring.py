@@ -33,15 +33,14 @@ DEVICE_GB_S: Mapping[tuple[str, str], float] = {
     ("slingshot", ""): 25.0,  # HPE Slingshot 11: one port of 200 a device (Perlmutter, Frontier)
     ("tpu-ici", ""): 100.0,  # within a slice; far above what it is compared with
 }
-SHARED = frozenset({"", "ethernet"})  # one port for the whole node, of a speed that nobody says
 
 # Devices that direct links join, by kind of link; "" is no link of their own. Bridges join pairs of cards.
 LINKED: Mapping[str, int] = {"": 1, "pcie3": 1, "pcie4": 1, "pcie5": 1, "nvlink-bridge": 2}
 LINKED_DEVICE: Mapping[str, int] = {"H200-NVL": 4}  # sold with bridges of two or four
 
 
-def fabric_gb_s(book: OfferBook, devices: Mapping[str, Accelerator], shared_gbit_s: float) -> FloatArray:
-    """GB/s that one node sends to others, one way, shape (n,): `shared_gbit_s` where one port serves the whole node."""
+def fabric_gb_s(book: OfferBook, devices: Mapping[str, Accelerator], unknown_gbit_s: float) -> FloatArray:
+    """GB/s that one node sends to others, one way, shape (n,): `unknown_gbit_s` a device where nobody says."""
     span = len(book.accelerator.vocab)
     pairs, index = np.unique(book.fabric.codes.astype(np.int64) * span + book.accelerator.codes, return_inverse=True)
     each = np.array(
@@ -51,7 +50,7 @@ def fabric_gb_s(book: OfferBook, devices: Mapping[str, Accelerator], shared_gbit
     if not len(pairs):
         return np.zeros(0, np.float64)
     column = each[index]
-    return np.where(np.isnan(column), shared_gbit_s / 8.0, column * np.maximum(book.gpus, 1.0))
+    return np.where(np.isnan(column), unknown_gbit_s / 8.0, column) * np.maximum(book.gpus, 1.0)
 
 
 def unknown(book: OfferBook) -> BoolArray:
@@ -68,9 +67,7 @@ def linked(device: Accelerator | None) -> float:
 
 
 def _device_gb_s(fabric: str, name: str, devices: Mapping[str, Accelerator]) -> float:
-    """NaN where one port of unknown speed serves the node."""
-    if fabric in SHARED:
-        return float("nan")
+    """NaN where nobody says."""
     generation = devices[name].generation if name in devices else ""
     for key in (name, generation, ""):
         if (fabric, key) in DEVICE_GB_S:

@@ -14,7 +14,7 @@ from policies.interconnect.policy import create
 
 class TestInterconnectPolicy(PolicyContract):
     @pytest.fixture(
-        params=[{}, {"ethernet_gbit_s": 0.0, "min_gbit_s": 200.0, "need_links": 1.0}],
+        params=[{}, {"ethernet_gbit_s": 0.0, "min_gbit_s": 200.0, "need_links": 1.0, "hold_deadline": 1.0}],
         ids=["as it comes", "with limits"],
     )
     def policy(self, request: pytest.FixtureRequest) -> Policy:
