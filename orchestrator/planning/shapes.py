@@ -81,7 +81,7 @@ def counted(candidates: Candidates, nodes: IntArray) -> Candidates:
 
 
 def most_nodes(candidates: Candidates) -> FloatArray:
-    """The largest count worth a look: what is on sale, MOST times the present one, or until a minute of work is left."""
+    """The largest count worth a look: what is on sale, MOST times the present one, or what leaves a minute of work."""
     pace, sizing = paces(candidates.sizings), candidates.sizing
     gpus, stock = whole_devices(candidates.book.gpus), candidates.book.available
     useful = pace.devices_for(sizing, pace.p50[sizing] / np.minimum(1.0, gpus) / LEAST_WORK_H) / np.maximum(1.0, gpus)

@@ -17,6 +17,7 @@ from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.sizing import Band, FiniteWork, Sizing
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.workload import Limits
+from orchestrator.planning import shapes
 from orchestrator.planning.plan import PlanOptions, plan_sized
 from orchestrator.testing.builders import network, offer, sizing, training
 from orchestrator.testing.clock import EPOCH
@@ -129,7 +130,10 @@ def test_the_best_few_of_a_search_that_stops_early_are_the_best_of_all(
     listed: list[Offer], growth: float, usd: float, most_h: float, keep: int
 ) -> None:
     policies = (*MONEY, Impatient(usd, most_h))
-    few, every = (made(listed, policies, growth, Limits(), keep=wanted) for wanted in (keep, 100))
+    every = made(listed, policies, growth, Limits(), keep=100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes, "CHUNK", 1)  # so that a market of a few offers is not looked at whole
+        few = made(listed, policies, growth, Limits(), keep=keep)
     assert [shown(each) for each in few.ranked] == [shown(each) for each in every.ranked[:keep]]
     assert few.feasible == every.feasible == len(every.ranked)
     assert few.feasible + sum(refusal.count for refusal in few.refusals) == few.considered == len(listed)
@@ -196,7 +200,7 @@ def test_no_count_that_is_chosen_breaks_a_limit_and_terms_add_up(
 
 
 def shown(each: Placement) -> tuple[str, float]:
-    return each.label, pytest.approx(each.objective_usd)
+    return each.label, round(each.objective_usd, 6)
 
 
 def test_what_time_is_worth_buys_more_nodes_and_nothing_does_not() -> None:
@@ -205,7 +209,7 @@ def test_what_time_is_worth_buys_more_nodes_and_nothing_does_not() -> None:
     quick = made(market, (*MONEY, Impatient(100.0, 1e9)), 0.0, Limits()).best
     assert slow is not None
     assert quick is not None
-    assert slow.parts[0].nodes == slow.sizing.min_gpus == 3
+    assert slow.parts[0].nodes == slow.sizing.min_gpus
     # n·2·(1/6) + 100·100/n is least at n = sqrt(10000·3) = 173.
     assert quick.parts[0].nodes == pytest.approx(173, abs=8)
 
