@@ -19,7 +19,7 @@ def hazards(book: OfferBook, assumed_spot_per_hour: float = ASSUMED_SPOT_PER_HOU
     return np.where(np.isnan(known), np.where(spot, assumed_spot_per_hour, 0.0), known)
 
 
-def rework(workload: Workload, hazard: FloatArray, nodes: IntArray, boot_h: FloatArray) -> FloatArray:
+def rework(workload: Workload, hazard: FloatArray, nodes: IntArray | FloatArray, boot_h: FloatArray) -> FloatArray:
     """Expected hours lost to interruptions per hour of work, shape (n,).
 
     `hazard` is per node and hour. Work saved every τ hours under a constant hazard λ, with a restart that takes R hours
@@ -27,7 +27,8 @@ def rework(workload: Workload, hazard: FloatArray, nodes: IntArray, boot_h: Floa
     "A higher order estimate of the optimum checkpoint interval for restart dumps", 2006, with the time of a dump at 0);
     about λ·(τ/2 + R) while interruptions are rare. Training is a gang: losing any node loses all nodes' work, so its λ
     is n times the hazard, as if nodes were lost independently. A request of batch inference or of a service concerns
-    its own node alone; a service saves nothing and pays for the replacement's boot.
+    its own node alone; a service saves nothing and pays for the replacement's boot. `nodes` may be fewer than there
+    are, and no whole number, where some of them are lost together.
     """
     if isinstance(workload, Inference):
         return hazard * boot_h

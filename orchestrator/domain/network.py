@@ -35,13 +35,19 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgressRate:
-    """The price of data leaving `provider` towards `scope`, from `from_gib` GiB a month upwards, in USD per GiB."""
+    """The price of data leaving `provider` towards `scope`, from `from_gib` GiB a month upwards, in USD per GiB.
+
+    `region` and `to` narrow it to where the data leaves and arrives: a region of the provider or a continent
+    ("Europe"); None is anywhere. `domain.egress` says which rate counts where several fit.
+    """
 
     provider: str
-    scope: str  # "region" (another region of the provider), "internet" (anywhere else)
+    scope: str  # "zone" (another zone of the region), "region" (another of its regions), "internet" (anywhere else)
     from_gib: float
     usd_per_gib: float
     source: str
+    region: str | None = None
+    to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +83,6 @@ class Network:
             if {link.a, link.b} == {a.key, b.key}:
                 return RoundTrip(link.rtt_ms, link.origin)
         return RoundTrip(great_circle_rtt_ms(a, b), "great-circle estimate")
-
-    def egress_usd(self, provider: str, scope: str, gib: float) -> float | None:
-        """What `gib` GiB cost to leave `provider` towards `scope`, tier by tier; None where we hold no rate."""
-        tiers = sorted(
-            (rate for rate in self.egress if rate.provider == provider and rate.scope == scope),
-            key=lambda rate: rate.from_gib,
-        )
-        if not tiers:
-            return None
-        ends = [rate.from_gib for rate in tiers[1:]] + [float("inf")]
-        return sum(
-            max(0.0, min(gib, end) - rate.from_gib) * rate.usd_per_gib for rate, end in zip(tiers, ends, strict=True)
-        )
 
 
 def _coordinates(key: str) -> Place | None:

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from orchestrator.domain import errors
-from orchestrator.domain.network import EgressRate, Network, Place, great_circle_km
+from orchestrator.domain.network import Network, Place, great_circle_km
 from orchestrator.domain.offerbook import OfferBook
 from orchestrator.domain.plan import Bound
 from orchestrator.domain.run import TRANSITIONS, RunState
@@ -67,16 +67,6 @@ def test_a_place_is_found_by_any_case_and_by_coordinates_and_never_guessed() -> 
     assert (found.latitude, found.longitude) == (48.1, 11.6)
     assert network.place("91,0") is None
     assert network.place("Bärlin") is None
-
-
-def test_egress_is_charged_tier_by_tier() -> None:
-    tiers = ((0.0, 0.0), (100.0, 0.09), (10_240.0, 0.085))
-    rates = tuple(EgressRate(provider="x", scope="internet", from_gib=f, usd_per_gib=u, source="") for f, u in tiers)
-    network = Network(egress=rates[::-1])
-    assert network.egress_usd("x", "internet", 50) == 0
-    assert network.egress_usd("x", "internet", 200) == pytest.approx(100 * 0.09)
-    assert network.egress_usd("x", "internet", 20_480) == pytest.approx(10_140 * 0.09 + 10_240 * 0.085)
-    assert network.egress_usd("y", "internet", 1) is None
 
 
 def test_every_state_is_reachable_and_leads_to_an_end() -> None:

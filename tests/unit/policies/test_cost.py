@@ -2,20 +2,19 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 import pytest
 
 from orchestrator.domain.candidates import Candidates, PlanView
 from orchestrator.domain.contracts import PolicyContext
 from orchestrator.domain.errors import ConfigError, UserError
 from orchestrator.domain.network import EgressRate
-from orchestrator.domain.offer import Billing, Offer
+from orchestrator.domain.offer import Billing, Offer, Tier
 from orchestrator.domain.sizing import Band, FiniteWork
-from orchestrator.domain.workload import Checkpointing, DataSet, Limits, Program, Setting, Workload
+from orchestrator.domain.workload import DataSet, Method, Setting, Workload
 from orchestrator.planning.candidates import build
 from orchestrator.planning.sieve import Sieve
 from orchestrator.testing.builders import (
-    batch_inference,
+    fine_tune,
     inference,
     network,
     offer,
@@ -24,12 +23,10 @@ from orchestrator.testing.builders import (
     snapshot,
     training,
 )
-from policies.cost.policy import CostPolicy, create
+from policies.cost.policy import CostPolicy, create, stored_gib
 
 POLICY = create(PolicyContext())
 SIZED = sizing(effort=FiniteWork(gpu_hours=Band(80.0, 160.0, 240.0), energy_kwh=Band(1.0, 1.0, 1.0)))
-
-SAVING = Checkpointing(interval_s=1800.0)
 
 
 def candidates_of(view: PlanView) -> Candidates:
@@ -110,56 +107,89 @@ def test_a_place_of_a_provider_without_offers_is_its_own() -> None:
     assert terms["egress"] == pytest.approx([2.0])
 
 
-def test_rare_interruptions_cost_half_an_interval_and_a_boot_each() -> None:
-    job = training(program=Program(command=("x",), checkpoint=Checkpointing(interval_s=3600.0)))
-    spot = offer(billing=Billing.SPOT, interruption_rate=1e-5, boot_s=1800.0)
-    lost = prices(spot, workload=job)["interruption"][0]
-    assert lost == pytest.approx(32.0 * 20.0 * 1e-5 * (0.5 + 0.5), rel=1e-3)
+def test_begun_hours_and_minutes_are_billed_where_the_vendor_counts_in_them() -> None:
+    # 20 h of work: after a boot of 90 s one of hours bills 21 h, one of minutes 20 h 2 min, one of seconds 20.025.
+    boot = {"boot_s": 90.0, "min_billing_s": 0.0}
+    hours, minutes = offer(provider="fluidstack", **boot), offer(provider="lambda", **boot)
+    terms = prices(offer(**boot), hours, minutes)
+    assert terms["rounding"] == pytest.approx([0.0, 32.0 * (1 - 0.025), 32.0 * 30 / 3600])
+    assert terms["compute"] == pytest.approx([640.0] * 3)
 
 
-def test_a_gang_is_lost_when_any_node_is() -> None:
-    gang = sizing(min_gpus=16, effort=SIZED.effort)
-    spot = offer(billing=Billing.SPOT, interruption_rate=1e-4)
-
-    def lost(workload: Workload) -> float:
-        view = PlanView(workload=workload, snapshot=snapshot(spot))
-        pair = build(workload, view.snapshot, {"H100-SXM": gang}, Sieve(view.snapshot.book))
-        return float(POLICY.price(view, pair)["interruption"][0])
-
-    assert lost(training()) == pytest.approx(2 * lost(batch_inference()), rel=1e-3)
+def test_what_is_stored_is_the_data_and_two_checkpoints_of_the_state() -> None:
+    job = training(data=DataSet(location="Frankfurt", size_gib=1000.0, result_gib=20.0))
+    state_gib = 2 * 14 * 6.74e9 / 2**30
+    somebody, gp3 = offer(boot_s=0.0), offer(provider="aws", boot_s=0.0)
+    stored = prices(somebody, gp3, workload=job)["storage"]
+    assert stored == pytest.approx([usd * (1020.0 + state_gib) * 20.0 / 730.0 for usd in (0.10, 0.08)])
 
 
-def test_a_hopeless_spot_market_costs_a_finite_fortune() -> None:
-    term = prices(offer(billing=Billing.SPOT, interruption_rate=1e6))["interruption"]
-    assert np.isfinite(term).all()
-    assert term[0] > 1e12
+def test_an_adapter_and_a_service_store_the_weights_alone() -> None:
+    weights_gib = 2 * 6.74e9 / 2**30
+    assert stored_gib(inference()) == pytest.approx(weights_gib)
+    assert stored_gib(fine_tune()) == pytest.approx(weights_gib)
+    assert stored_gib(fine_tune(method=Method.FULL)) == pytest.approx(14 * weights_gib)
 
 
-def test_an_unknown_rate_counts_for_spot_alone_and_is_said() -> None:
-    offers = (offer(interruption_rate=None), offer(billing=Billing.SPOT, interruption_rate=None))
-    view = PlanView(workload=training(), snapshot=snapshot(*offers))
+def test_ones_own_disks_cost_nothing() -> None:
+    assert prices(offer(billing=Billing.OWNED), offer(tier=Tier.HPC, provider="lab"))["storage"] == [0.0, 0.0]
+
+
+def test_the_result_is_brought_back_to_the_data_or_where_it_is_wanted() -> None:
+    rates = (
+        EgressRate(provider="acme", scope="region", from_gib=0.0, usd_per_gib=0.02, source="test"),
+        EgressRate(provider="acme", scope="internet", from_gib=0.0, usd_per_gib=0.1, source="test"),
+        EgressRate(provider="zed", scope="internet", from_gib=0.0, usd_per_gib=0.05, source="test"),
+    )
+    offers = (offer(), offer(region="eu-central-1"), offer(provider="zed"))  # by key: acme eu, acme us, zed
+
+    def delivery(**data: object) -> list[float]:
+        job = training(data=DataSet(result_gib=100.0, **data))
+        return prices(*offers, workload=job, network=network(egress=rates))["delivery"]
+
+    assert delivery(location="acme/us-east-1") == pytest.approx([2.0, 0.0, 5.0])
+    assert delivery(deliver_to="acme/eu-central-1") == pytest.approx([0.0, 2.0, 5.0])
+    assert delivery(deliver_to="Frankfurt") == pytest.approx([10.0, 10.0, 5.0])
+    assert delivery() == pytest.approx([10.0, 10.0, 5.0]), "to the user's own machine"
+
+
+def test_data_in_a_zone_pays_on_the_way_to_every_other() -> None:
+    rate = EgressRate(provider="acme", scope="zone", from_gib=0.0, usd_per_gib=0.02, source="test")
+    offers = (offer(zone="a"), offer(zone="b"), offer(zone="", instance_type="x"))
+    job = training(data=DataSet(location="acme/us-east-1/b", size_gib=100.0))
+    assert prices(*offers, workload=job, network=network(egress=(rate,)))["egress"] == pytest.approx([2.0, 2.0, 0.0])
+    whole = training(data=DataSet(location="acme/us-east-1", size_gib=100.0))
+    assert prices(*offers, workload=whole, network=network(egress=(rate,)))["egress"] == [0.0, 0.0, 0.0]
+
+
+def test_what_left_this_month_has_used_up_the_first_tiers() -> None:
+    rates = (
+        EgressRate(provider="acme", scope="internet", from_gib=0.0, usd_per_gib=0.0, source="test"),
+        EgressRate(provider="acme", scope="internet", from_gib=100.0, usd_per_gib=0.1, source="test"),
+    )
+    job = training(
+        data=DataSet(location="acme/us-east-1", size_gib=100.0),
+        settings=(Setting("cost", "egress_gib_this_month", 60),),
+    )
+    market = {"network": network(egress=rates)}
+    assert prices(offer(provider="zed"), offer(), workload=job, **market)["egress"] == pytest.approx([0.0, 6.0])
+
+
+def test_a_result_with_an_unknown_price_is_said() -> None:
+    job = training(data=DataSet(result_gib=50.0))
+    view = PlanView(workload=job, snapshot=snapshot(offer(provider="zed")))
     candidates = candidates_of(view)
-    free, risky = POLICY.price(view, candidates)["interruption"].tolist()
-    assert free == 0.0
-    assert risky > 0.0
+    assert POLICY.price(view, candidates)["delivery"].tolist() == pytest.approx([6.0])
     assert POLICY.notes(view, candidates) == [
-        "interruption rate unknown for 1 of the spot placements shown; assumed 0.02 an hour"
+        "price of data that brings the result unknown for 1 of the placements shown; assumed 0.12 USD/GiB"
     ]
 
 
-def test_a_service_pays_for_its_horizon_and_for_replacements() -> None:
-    view = PlanView(workload=inference(duration_s=36_000.0), snapshot=snapshot())
-    held = candidates_of(PlanView(workload=training(), snapshot=view.snapshot)).at(np.array([10.0]))
-    terms = POLICY.price(view, held)
-    assert sum(float(usd[0]) for usd in terms.values()) == pytest.approx(320.0)
-
-
 def test_settings_come_from_the_configuration_and_the_job_on_top() -> None:
-    spot = offer(billing=Billing.SPOT, interruption_rate=None)
-    none = create(PolicyContext(settings={"assumed_spot_interruptions_per_hour": 0}))
-    assert prices(spot, policy=none)["interruption"] == [0.0]
-    job = training(settings=(Setting("cost", "assumed_spot_interruptions_per_hour", 0.5),))
-    assert prices(spot, policy=none, workload=job)["interruption"][0] > 0
+    free = create(PolicyContext(settings={"storage_usd_per_gib_month": 0}))
+    assert prices(offer(), policy=free)["storage"] == [0.0]
+    job = training(settings=(Setting("cost", "storage_usd_per_gib_month", 0.5),))
+    assert prices(offer(), policy=free, workload=job)["storage"][0] > 0
 
 
 @pytest.mark.parametrize("value", [-1, float("nan"), "much", True, None])
@@ -173,14 +203,3 @@ def test_a_misspelt_setting_is_refused_with_the_nearest() -> None:
         create(PolicyContext(settings={"assumed_egres_usd_per_gib": 1.0}))
     with pytest.raises(UserError, match="did you mean 'assumed_egress_usd_per_gib'"):
         prices(offer(), workload=training(settings=(Setting("cost", "assumed_egres_usd_per_gib", 1.0),)))
-
-
-def test_a_deadline_that_interruptions_would_break_is_said() -> None:
-    # 20 h of work, and one loss an hour that costs a boot and a quarter of an hour or more.
-    job = training(limits=Limits(deadline_s=30 * 3600.0), program=Program(command=("x",), checkpoint=SAVING))
-    spot = offer(billing=Billing.SPOT, interruption_rate=1.0, boot_s=900.0)
-    view = PlanView(workload=job, snapshot=snapshot(spot))
-    (note,) = POLICY.notes(view, candidates_of(view))
-    assert "1 of the placements shown would end after the deadline" in note
-    calm = PlanView(workload=job, snapshot=snapshot(offer(billing=Billing.SPOT, interruption_rate=1e-4)))
-    assert POLICY.notes(calm, candidates_of(calm)) == []
