@@ -152,11 +152,17 @@ def saturation(replica: Replica, mix: Mix) -> float:
     A step at the rate r takes T = step / (1 - r·(p·token + n·sequence)): r·p·T prompt tokens and r·n·T answers are in
     it. Time itself allows r < 1/(p·token + n·sequence); the batch r·n·T <= batch; the chunk r·p·T <= chunk.
     """
-    prompt, output = max(mix.prompt_tokens, 1.0), max(mix.output_tokens, 1.0)
-    busy = prompt * replica.token_s + output * replica.sequence_s
-    by_batch = replica.batch / (output * replica.step_s + replica.batch * busy)
-    by_chunk = replica.chunk_tokens / (prompt * replica.step_s + replica.chunk_tokens * busy)
-    return min(by_batch, by_chunk)
+    return 1.0 / work_s(replica, max(mix.prompt_tokens, 1.0), max(mix.output_tokens, 1.0))
+
+
+def work_s(replica: Replica, prompt_tokens: float, output_tokens: float) -> float:
+    """Replica-seconds that prompts and answers of so many tokens in all take of saturated replicas.
+
+    p·token + n·sequence, and the steps that they fill: step·max(n/batch, p/chunk). Per second it is the number of busy
+    replicas, in which long prompts and answers count for what they take.
+    """
+    steps = max(output_tokens / replica.batch, prompt_tokens / replica.chunk_tokens)
+    return prompt_tokens * replica.token_s + output_tokens * replica.sequence_s + replica.step_s * steps
 
 
 def step_s(rate: float, replica: Replica, mix: Mix) -> float:
