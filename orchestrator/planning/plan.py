@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.domain.approval import Approval, ApprovalRule
 from orchestrator.domain.contracts import Policy
-from orchestrator.domain.plan import Bound, Plan
+from orchestrator.domain.plan import Bound, Placement, Plan
 from orchestrator.domain.reason import Reason
 from orchestrator.domain.sizing import Sizing
 from orchestrator.domain.snapshot import Snapshot
@@ -17,6 +18,8 @@ from orchestrator.planning.placements import build
 from orchestrator.sizing.parameters import with_calibration
 from orchestrator.sizing.size import size
 
+METHOD = "exhaustive: every candidate priced"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
@@ -25,6 +28,7 @@ class PlanOptions:
     keep: int = 20  # placements kept in `ranked`
     buyable_only: bool = False  # refuse offers that are prices only: what the controller plans with
     max_price_age_s: float | None = None  # older prices are pointed out, not refused
+    approval: ApprovalRule | None = None  # what costs more waits for somebody's approval
 
 
 def plan(
@@ -53,7 +57,7 @@ def plan_sized(
     options: PlanOptions = PlanOptions(),
 ) -> Plan:
     """As `plan`, with the sizings by accelerator given: for what-if questions and for tests."""
-    judgement = judge(workload, snapshot, sizings, policies, buyable_only=options.buyable_only)
+    judgement = judge(workload, snapshot, sizings, policies, buyable_only=options.buyable_only, keep=options.keep)
     rows = judgement.best(options.keep)
     ranked = build(judgement, rows)
     feasible = len(judgement.candidates)
@@ -67,7 +71,12 @@ def plan_sized(
         considered=len(snapshot.book),
         refusals=judgement.sieve.counts(),
         policies=tuple(policy.name for policy in policies),
-        bound=None if lower is None else Bound(lower_usd=lower, method="exhaustive: every candidate priced"),
+        bound=None if lower is None else Bound(lower_usd=lower, method=METHOD),
         gaps=snapshot.gaps,
         notes=collect(judgement, rows, ranked, max_price_age_s=options.max_price_age_s),
+        approval=_approval(options.approval, ranked),
     )
+
+
+def _approval(rule: ApprovalRule | None, ranked: Sequence[Placement]) -> Approval | None:
+    return rule.needed(ranked[0].cost_usd.p50, ranked[0].cost_usd.p90) if rule is not None and ranked else None
