@@ -115,7 +115,7 @@ class Sieve:
 
     def _in_words(self, indices: list[int]) -> tuple[Example, ...]:
         """A few examples, taken from the rules in turn so that each has a say."""
-        turns = zip_longest(*(((row, self.rules[i]) for row in self._standing(i)) for i in indices))
+        turns = zip_longest(*([(row, self.rules[i]) for row in self._standing(i)] for i in indices))
         picked = [pair for turn in turns for pair in turn if pair is not None][:EXAMPLES]
         return tuple(Example(self.book[row].label, rule.sentence(row)) for row, rule in picked)
 
