@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from orchestrator.domain.offerbook import OfferBook
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.snapshot import Gap, Snapshot
 from orchestrator.domain.spelling import hint
+from orchestrator.domain.standing import Spend
 from orchestrator.domain.workload import Workload
 from orchestrator.inventory import snapshot as inventory
 from orchestrator.planning.plan import PlanOptions, plan
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 DEFAULT_CALIBRATION = "default"
 NO_CALIBRATION = "none"
+STORE = "store.db"
+SPENDING = "orchestrator.lifecycle.spending"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ class App:
     def snapshot(self, *, live: bool = True) -> Snapshot:
         """The market now: bundled and imported prices, and with `live` what the providers say."""
         providers, gaps = self.providers() if live else ({}, ())
-        return inventory.take(
+        found = inventory.take(
             providers,
             base=self.market(),
             accelerators=self.accelerators(),
@@ -144,11 +147,29 @@ class App:
             clock=self.clock,
             deadline_s=self.settings.deadline_s,
         )
+        return replace(found, spends=self.spends()) if self.settings.budgets else found
+
+    def spends(self) -> tuple[Spend, ...]:
+        """The purses of the settings, with what the runs of this state folder have spent and will spend of each.
+
+        Raises: ConfigError where the store cannot be opened.
+        """
+        purses = self.settings.budgets
+        if not purses or not (self.settings.store_url or (self.settings.home / STORE).exists()):
+            return purses
+        spending = importlib.import_module(SPENDING)  # most have no budgets
+        store = self.store()
+        try:
+            events = [recorded.event for recorded in store.events()]
+        finally:
+            store.close()
+        found: tuple[Spend, ...] = spending.spends(purses, events, now=self.clock.now())
+        return found
 
     def plan(self, workload: Workload, snapshot: Snapshot, options: PlanOptions | None = None) -> Plan:
         """The pure planner with the installed policies."""
         chosen = options or PlanOptions(max_price_age_s=self.settings.max_price_age_s)
-        return plan(workload, snapshot, self.policies(), chosen)
+        return plan(workload, snapshot, self.policies(), replace(chosen, approval=self.settings.approval))
 
     def plan_to_buy(self, workload: Workload) -> Plan:
         """A plan on a fresh snapshot among what can be bought: the controller's planner."""
@@ -158,7 +179,7 @@ class App:
     def store(self) -> Store:
         """The event store of the settings. Raises: ConfigError where it cannot be opened."""
         runtime = importlib.import_module("orchestrator.runtime.store")  # a plan needs no store, nor time to load one
-        store: Store = runtime.open_store(self.settings.store_url or str(self.settings.home / "store.db"))
+        store: Store = runtime.open_store(self.settings.store_url or str(self.settings.home / STORE))
         return store
 
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 
+from orchestrator.domain.approval import ApprovalRule
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.spelling import hint
+from orchestrator.domain.standing import Spend
 
 Table = Mapping[str, object]
 
 DEFAULT_PROVIDERS: Mapping[str, Table] = {"local": {}}  # on without a line of configuration; others want their table
-KEYS = ("market", "sizing", "providers", "policies", "control")
+KEYS = ("market", "sizing", "providers", "policies", "control", "budget", "budgets")
 MARKET_KEYS = ("edition", "deadline_s", "max_price_age_days")
 SIZING_KEYS = ("calibration",)
+BUDGET_KEYS = ("approval_above_usd", "approver")
+PURSE_KEYS = ("team", "cap_usd", "period", "starts_at", "ends_at")
+PERIODS = r"(?P<year>\d{4})(?:-(?:Q(?P<quarter>[1-4])|(?P<month>0[1-9]|1[0-2])))?"
 CONTROL_KEYS = ("store", "tick_s", "leader_ttl_s", "call_timeout_s", "port")
 
 
@@ -35,6 +42,8 @@ class Settings:
     max_price_age_s: float = 90 * 86400.0  # older prices are marked
     calibration: str = ""  # name of the one that predictions use; "" is "default" where there is one
     store_url: str = ""  # "" is SQLite in the state folder
+    approval: ApprovalRule | None = None  # what costs more waits for somebody's approval
+    budgets: tuple[Spend, ...] = ()  # purses that several jobs pay from, with nothing spent
     tick_s: float = 0.5
     leader_ttl_s: float = 10.0
     call_timeout_s: float = 60.0  # for one call to one provider
@@ -120,11 +129,78 @@ def parse(document: Table, *, home: Path, file: str) -> Settings:
         max_price_age_s=_positive(market, "max_price_age_days", 90.0, f"{file}: market") * 86400,
         calibration=_text(sizing, "calibration", "", f"{file}: sizing"),
         store_url=_text(control, "store", "", f"{file}: control"),
+        approval=_approval(_table(document, "budget", file), file),
+        budgets=_purses(document.get("budgets", []), file),
         tick_s=_positive(control, "tick_s", 0.5, f"{file}: control"),
         leader_ttl_s=_positive(control, "leader_ttl_s", 10.0, f"{file}: control"),
         call_timeout_s=_positive(control, "call_timeout_s", 60.0, f"{file}: control"),
         port=_port(control, f"{file}: control"),
     )
+
+
+def _approval(table: Table, file: str) -> ApprovalRule | None:
+    """`[budget] approval_above_usd = 10000, approver = "cfo@acme"`: both or neither."""
+    _known(table, BUDGET_KEYS, file, "budget.")
+    if not table:
+        return None
+    by = _text(table, "approver", "", f"{file}: budget").strip()
+    if not by or "approval_above_usd" not in table:
+        raise ConfigError(f"{file}: [budget] needs approval_above_usd, an amount, and approver, who is asked above it")
+    above = 0.0
+    if table["approval_above_usd"] != 0:  # 0 asks for everything that costs anything
+        above = _positive(table, "approval_above_usd", 0.0, f"{file}: budget")
+    return ApprovalRule(by, above)
+
+
+def _purses(given: object, file: str) -> tuple[Spend, ...]:
+    """`[[budgets]] team = "research", cap_usd = 50000, period = "2026-Q4"`; without a team it is everybody's."""
+    if not isinstance(given, list) or not all(isinstance(purse, Mapping) for purse in given):
+        raise ConfigError(f"{file}: budgets are a list of tables: [[budgets]]")
+    purses = tuple(_purse(purse, f"{file}: budgets[{index}]") for index, purse in enumerate(given))
+    for index, purse in enumerate(purses):
+        for other in purses[:index]:
+            if other.name == purse.name and other.starts_at < purse.ends_at and purse.starts_at < other.ends_at:
+                whose = f"of team {purse.name}" if purse.name else "of everybody"
+                raise ConfigError(f"{file}: two budgets {whose} overlap in time; give each its own period")
+    return purses
+
+
+def _purse(table: Table, where: str) -> Spend:
+    _known(table, PURSE_KEYS, where, "")
+    if "cap_usd" not in table:
+        raise ConfigError(f"{where} needs cap_usd, an amount")
+    if ("period" in table) == ("starts_at" in table or "ends_at" in table):
+        raise ConfigError(f"{where} needs either period, such as 2026-Q4, or both starts_at and ends_at")
+    if "period" in table:
+        starts_at, ends_at = _period(table["period"], where)
+    else:
+        starts_at, ends_at = (_moment(table.get(key), f"{where}.{key}") for key in ("starts_at", "ends_at"))
+    if ends_at <= starts_at:
+        raise ConfigError(f"{where} ends at {ends_at:%Y-%m-%d}, not after it starts")
+    name, cap = _text(table, "team", "", where), _positive(table, "cap_usd", 0.0, where)
+    return Spend(name=name, cap_usd=cap, starts_at=starts_at, ends_at=ends_at)
+
+
+def _period(given: object, where: str) -> tuple[datetime, datetime]:
+    """The first moment of a year, a quarter or a month (`2026`, `2026-Q4`, `2026-11`) and that of the next, in UTC."""
+    found = re.fullmatch(PERIODS, str(given))
+    if found is None or not 0 < int(found["year"]) < 9999:
+        raise ConfigError(
+            f"{where}.period is a year, quarter or month, such as 2026, 2026-Q4 or 2026-11, not {given!r}"
+        )
+    year, quarter, month = int(found["year"]), found["quarter"], found["month"]
+    first, months = (3 * int(quarter) - 2, 3) if quarter else (int(month), 1) if month else (1, 12)
+    over, last = divmod(first - 1 + months, 12)
+    return datetime(year, first, 1, tzinfo=UTC), datetime(year + over, last + 1, 1, tzinfo=UTC)
+
+
+def _moment(given: object, where: str) -> datetime:
+    """A TOML date, its first moment, or a date with a time; UTC where no time zone is given."""
+    if isinstance(given, datetime):
+        return given.astimezone(UTC) if given.tzinfo is not None else given.replace(tzinfo=UTC)
+    if isinstance(given, date):
+        return datetime(given.year, given.month, given.day, tzinfo=UTC)
+    raise ConfigError(f"{where} is a date such as 2026-10-01, without quotes, not {given!r}")
 
 
 def _read(path: Path) -> Table:

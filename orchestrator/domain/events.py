@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+from orchestrator.domain.approval import Approval
 from orchestrator.domain.job import Handle
 from orchestrator.domain.lease import Lease
 from orchestrator.domain.offer import Offer
@@ -36,6 +37,27 @@ class CancelAsked:
     kind: Literal["cancel-asked"] = "cancel-asked"
     run_id: str
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalAsked:
+    """What the run would buy next costs more than it may without the approval of somebody."""
+
+    kind: Literal["approval-asked"] = "approval-asked"
+    run_id: str
+    at: datetime
+    approval: Approval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approved:
+    """`by` agrees that the run costs up to `usd`; of anybody but the one who was asked it changes nothing."""
+
+    kind: Literal["approved"] = "approved"
+    run_id: str
+    at: datetime
+    by: str
+    usd: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +281,8 @@ class ControllerNote:
 Event: TypeAlias = (
     Submitted
     | CancelAsked
+    | ApprovalAsked
+    | Approved
     | Moved
     | Planned
     | PurchaseIntended

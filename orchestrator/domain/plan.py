@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from orchestrator.domain.approval import Approval
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.reason import ReasonCode
 from orchestrator.domain.sizing import Band, Sizing
@@ -108,6 +109,7 @@ class Plan:
     bound: Bound | None
     gaps: tuple[Gap, ...]
     notes: tuple[str, ...] = ()  # "prices of 12 offers are older than 90 days", ...
+    approval: Approval | None = None  # that the best placement needs before it is bought
 
     @property
     def best(self) -> Placement | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from orchestrator.domain.approval import Approval
 from orchestrator.domain.job import Handle, Progress
 from orchestrator.domain.lease import Lease
 from orchestrator.domain.offer import Offer
@@ -19,6 +20,7 @@ class RunState(StrEnum):
     SUBMITTED = "submitted"
     PLANNING = "planning"
     ACQUIRING = "acquiring"
+    WAITING = "waiting"
     STARTING = "starting"
     RUNNING = "running"
     STOPPING = "stopping"
@@ -53,10 +55,18 @@ TRANSITIONS: dict[RunState, frozenset[RunState]] = {
     RunState.ACQUIRING: frozenset(
         {
             RunState.STARTING,  # a lease is held
+            RunState.WAITING,  # the next candidate costs more than it may without an approval; nothing is held
             RunState.PLANNING,  # every candidate refused: look at the market again
             RunState.RELEASING,  # cancelled or over budget with a purchase in doubt: settle it first
             RunState.CANCELLED,  # cancelled with nothing in doubt
             RunState.FAILED,  # out of attempts or budget, nothing in doubt
+        }
+    ),
+    RunState.WAITING: frozenset(
+        {
+            RunState.ACQUIRING,  # approved: buy
+            RunState.PLANNING,  # approved, but the plan is old by now: look at the market again
+            RunState.CANCELLED,  # the approver, or the user, does not want it; nothing is held
         }
     ),
     RunState.STARTING: frozenset(
@@ -154,6 +164,8 @@ class Run:
     next_candidate: int = 0  # index into plan.ranked
     attempts: tuple[Attempt, ...] = ()
     cancel_asked_at: datetime | None = None
+    asked: Approval | None = None  # the approval that was asked for last
+    approved_usd: float = 0.0  # the most that those who were asked agreed to
     blind: frozenset[str] = field(default_factory=frozenset)  # providers that do not answer at present
     outcome: RunState | None = None  # the end that RELEASING leads to
     detail: str = ""  # the last cause, in words

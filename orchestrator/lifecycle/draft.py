@@ -97,6 +97,12 @@ class Draft:
         return spent_usd(self.run, until) >= budget > 0
 
     @property
+    def plan_is_old(self) -> bool:
+        """True where the market has to be looked at again before anything is bought."""
+        plan = self.run.plan
+        return plan is None or self.now - plan.made_at > timedelta(seconds=self.rules.plan_age_s)
+
+    @property
     def leave_s(self) -> float:
         """How long it takes to notice something and to give a lease back."""
         return self.rules.notice_s + self.rules.release_s

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import TypeAlias, assert_never
 
 from orchestrator.domain.events import (
+    ApprovalAsked,
+    Approved,
     Blinded,
     CancelAsked,
     ControllerNote,
@@ -33,7 +35,9 @@ from orchestrator.domain.events import (
 from orchestrator.domain.job import Progress
 from orchestrator.domain.run import TRANSITIONS, Attempt, AttemptState, Run, RunState
 
-OfRun: TypeAlias = CancelAsked | Moved | Planned | Blinded | Sighted | ControllerNote | PurchaseIntended
+OfRun: TypeAlias = (
+    CancelAsked | ApprovalAsked | Approved | Moved | Planned | Blinded | Sighted | ControllerNote | PurchaseIntended
+)
 OfLease: TypeAlias = Purchased | PurchaseRefused | LeaseChanged | ReclaimNoticed | ReleaseIntended | LeaseGone
 OfJob: TypeAlias = LaunchIntended | Launched | LaunchFailed | Progressed | StopAsked | JobEnded
 
@@ -94,8 +98,8 @@ def _of_run(run: Run, event: OfRun) -> Run:
     match event:
         case CancelAsked():
             return replace(run, cancel_asked_at=run.cancel_asked_at or event.at)
-        case Moved():
-            return _moved(run, event)
+        case ApprovalAsked() | Approved() | Moved():
+            return _approval(run, event) if not isinstance(event, Moved) else _moved(run, event)
         case Planned():
             return replace(run, plan=event.plan, plans=run.plans + 1, next_candidate=0)
         case PurchaseIntended():
@@ -108,6 +112,16 @@ def _of_run(run: Run, event: OfRun) -> Run:
     assert_never(event)
 
 
+def _approval(run: Run, event: ApprovalAsked | Approved) -> Run:
+    if isinstance(event, ApprovalAsked):
+        if run.state is not RunState.ACQUIRING:
+            raise IllegalMove(f"run {run.id}: an approval is asked for while {run.state}")
+        return replace(run, asked=event.approval)
+    if run.asked is None or event.by != run.asked.by:  # users speak at any time, and the log keeps all of it
+        return run
+    return replace(run, approved_usd=max(run.approved_usd, event.usd))
+
+
 def _moved(run: Run, event: Moved) -> Run:
     if event.to not in TRANSITIONS[run.state]:
         raise IllegalMove(f"run {run.id}: {run.state} to {event.to} is not in TRANSITIONS")
@@ -115,7 +129,9 @@ def _moved(run: Run, event: Moved) -> Run:
         raise IllegalMove(f"run {run.id}: an outcome is set on entering releasing, and only then")
     if run.state is RunState.RELEASING and event.to is not run.outcome:
         raise IllegalMove(f"run {run.id}: releasing leads to {run.outcome}, not to {event.to}")
-    if event.to.final and run.attempt is not None and run.attempt.state in OPEN:
+    if event.to is RunState.WAITING and run.asked is None:
+        raise IllegalMove(f"run {run.id}: waiting for an approval that was never asked for")
+    if (event.to.final or event.to is RunState.WAITING) and run.attempt is not None and run.attempt.state in OPEN:
         raise IllegalMove(f"run {run.id}: {event.to} while {run.attempt.token} is {run.attempt.state}")
     outcome = event.outcome if event.to is RunState.RELEASING else run.outcome
     return replace(run, state=event.to, entered_at=event.at, outcome=outcome, detail=event.cause)

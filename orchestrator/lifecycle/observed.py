@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
+from orchestrator.domain.approval import ApprovalRule
 from orchestrator.domain.job import JobStatus
 from orchestrator.domain.lease import Lease, ReclaimNotice
 from orchestrator.lifecycle.actions import Doubtful, Releasing, Result
@@ -66,6 +67,7 @@ class Rules:
     plan_backoff_cap_s: float = 300.0
     plan_age_s: float = 3600.0  # an older plan is not walked on after a loss: the market is looked at again
     progress_s: float = 30.0  # progress is stored at each percent, or this often where it moved
+    approval: ApprovalRule | None = None  # what costs more waits for somebody's approval
 
 
 DEFAULT_RULES = Rules()

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from orchestrator.domain.events import Event, LaunchIntended, Planned, PurchaseIntended
+from orchestrator.domain.events import ApprovalAsked, Event, LaunchIntended, Planned, PurchaseIntended
 from orchestrator.domain.lease import LeaseState
 from orchestrator.domain.run import Attempt, AttemptState, Run, RunState
 from orchestrator.lifecycle.absorb import absorb
 from orchestrator.lifecycle.actions import Action, Launch, MakePlan
+from orchestrator.lifecycle.approving import asking, granted, needed
 from orchestrator.lifecycle.choice import NoMore, Pick, buy, choose
 from orchestrator.lifecycle.draft import Draft, held
 from orchestrator.lifecycle.observed import DEFAULT_RULES, Observed, Rules
@@ -116,6 +117,11 @@ def _buy_next(draft: Draft) -> None:
     if not isinstance(choice, Pick):
         draft.move(RunState.PLANNING, choice.cause)
         return
+    approval = needed(draft, choice.index)
+    if approval is not None:
+        draft.emit(ApprovalAsked(run_id=run.id, at=draft.now, approval=approval))
+        draft.move(RunState.WAITING, asking(approval))
+        return
     intended = PurchaseIntended(
         run_id=run.id,
         at=draft.now,
@@ -128,6 +134,13 @@ def _buy_next(draft: Draft) -> None:
     )
     draft.emit(intended)
     draft.act(buy(draft, draft.run.attempts[-1]))
+
+
+def _waiting(draft: Draft) -> None:
+    if draft.run.cancel_asked_at is not None:
+        draft.move(RunState.CANCELLED, CANCELLED)
+    elif granted(draft):
+        draft.move(RunState.PLANNING if draft.plan_is_old else RunState.ACQUIRING, "approved")
 
 
 def _starting(draft: Draft) -> None:
@@ -237,11 +250,11 @@ def _recovering(draft: Draft) -> None:
         return
     if not wind_down(draft):
         return
-    choice, plan = choose(draft), draft.run.plan
+    choice = choose(draft)
     if isinstance(choice, NoMore):
         draft.move(RunState.FAILED, choice.cause)
-    elif isinstance(choice, Pick) and plan is not None:
-        stale = draft.now - plan.made_at > timedelta(seconds=draft.rules.plan_age_s)
+    elif isinstance(choice, Pick):
+        stale = draft.plan_is_old
         cause = "the plan is old: looking at the market again" if stale else "going on at the next candidate"
         draft.move(RunState.PLANNING if stale else RunState.ACQUIRING, cause)
     else:
@@ -282,6 +295,7 @@ STEPS: Mapping[RunState, Callable[[Draft], None]] = MappingProxyType(
         RunState.SUBMITTED: _submitted,
         RunState.PLANNING: _planning,
         RunState.ACQUIRING: _acquiring,
+        RunState.WAITING: _waiting,
         RunState.STARTING: _starting,
         RunState.RUNNING: _running,
         RunState.STOPPING: _stopping,

@@ -43,10 +43,14 @@ def plan(
     Raises: UserError where the workload names a place, a policy or a setting that nobody knows; ConfigError where a
     policy breaks its contract.
     """
+    return plan_sized(workload, snapshot, sizings_of(workload, snapshot), policies, options)
+
+
+def sizings_of(workload: Workload, snapshot: Snapshot) -> Mapping[str, Sizing | Reason]:
+    """The sizing of `workload` on every accelerator that is on offer in `snapshot`."""
     used = set(snapshot.book.accelerator.vocab)
     devices = tuple(accelerator for accelerator in snapshot.accelerators if accelerator.name in used)
-    sizings = size(workload, devices, with_calibration(snapshot.calibration))
-    return plan_sized(workload, snapshot, sizings, policies, options)
+    return size(workload, devices, with_calibration(snapshot.calibration))
 
 
 def plan_sized(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from orchestrator.domain.errors import ConfigError, Fenced, UserError
-from orchestrator.domain.events import CancelAsked, Event, Recorded, Submitted
+from orchestrator.domain.events import Approved, CancelAsked, Event, Recorded, Submitted
 from orchestrator.spec.documents import dump_event, load_event
 
 SCHEMA_VERSION = 1
@@ -97,7 +97,7 @@ class SqliteStore:
 
         Raises: UserError for a run that was never submitted; ValueError for an event that is not a user's to write.
         """
-        if not isinstance(event, CancelAsked):
+        if not isinstance(event, CancelAsked | Approved):
             raise ValueError(f"{event.kind} is not a request of a user")
         with self._transaction() as db:
             if not _known(db, event.run_id):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from orchestrator.domain.errors import Fenced, UserError
-from orchestrator.domain.events import CancelAsked, Event, Recorded, Submitted
+from orchestrator.domain.events import Approved, CancelAsked, Event, Recorded, Submitted
 
 
 @dataclass
@@ -62,7 +62,7 @@ class MemoryStore:
 
     def request(self, event: Event) -> None:
         """See Store.request. Raises: UserError for an unknown run; ValueError for an event that is no request."""
-        if not isinstance(event, CancelAsked):
+        if not isinstance(event, CancelAsked | Approved):
             raise ValueError(f"{event.kind} is not a request of a user")
         with self._shelf.lock:
             if event.run_id not in self._shelf.runs:

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.domain.contracts import Store
 from orchestrator.domain.errors import Fenced, UserError
-from orchestrator.domain.events import CancelAsked, ControllerNote, Event, Planned, Submitted
+from orchestrator.domain.events import Approved, CancelAsked, ControllerNote, Event, Planned, Submitted
 from orchestrator.testing.builders import plan_of, program, training
 from orchestrator.testing.clock import EPOCH
 
@@ -113,6 +113,12 @@ class StoreContract:
         cancel = CancelAsked(run_id="run-1", at=EPOCH)
         store.request(cancel)
         assert store.events()[-1].event == cancel
+
+    def test_users_approve_without_a_fencing_token(self, store: Store) -> None:
+        store.submit(submitted("run-1"))
+        approved = Approved(run_id="run-1", at=EPOCH, by="cfo", usd=12.5)
+        store.request(approved)
+        assert store.events()[-1].event == approved
 
     def test_a_run_that_nobody_submitted_cannot_be_cancelled(self, store: Store) -> None:
         store.append([note("", "controller notes are about no run")], fence=leading(store))

@@ -7,15 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from orchestrator.domain.approval import ApprovalRule
 from orchestrator.domain.errors import (
     ConfigError,
     TransientError,
 )
-from orchestrator.domain.events import CancelAsked, Event, Recorded, Submitted
+from orchestrator.domain.events import Approved, CancelAsked, Event, Recorded, Submitted
 from orchestrator.domain.plan import Plan
-from orchestrator.domain.run import Run
+from orchestrator.domain.run import Run, RunState
 from orchestrator.domain.workload import Checkpointing, Limits, Workload
 from orchestrator.lifecycle.fold import advance
+from orchestrator.lifecycle.observed import Rules
 from orchestrator.runtime.controller import Controller, ControllerSettings, Stamped
 from orchestrator.testing.builders import lease, offer, placement_on, plan_of, program, training
 from orchestrator.testing.clock import FakeClock
@@ -85,6 +87,7 @@ class World:
     runs: int = 3
     chaos: float = 1.0
     budget_usd: float | None = None
+    approval: ApprovalRule | None = None
     tick_s: float = 1.0
     clock: FakeClock = field(default_factory=FakeClock)
 
@@ -123,7 +126,12 @@ class World:
             clock=self.clock,
             owner=OWNER,
             holder=f"controller-{self._born}",
-            settings=ControllerSettings(checkpoints=Path("/nonexistent"), tick_s=self.tick_s, idle_look_every_s=5.0),
+            settings=ControllerSettings(
+                checkpoints=Path("/nonexistent"),
+                tick_s=self.tick_s,
+                idle_look_every_s=5.0,
+                rules=Rules(approval=self.approval),
+            ),
             calls=calls,
         )
         return controller, calls
@@ -166,10 +174,22 @@ class World:
         """One second or so in which anything may happen."""
         self.clock.advance(self.dice.random.choice((0.3, 1.0, 1.0, 3.0)) if self.dice.chaos else self.tick_s)
         self._mischief()
+        if self.approval is not None:
+            self._approve(self.approval)
         for index in range(len(self.controllers)):
             if not self.dice.fault(0.2):
                 self._tick(index)
         self.check()
+
+    def _approve(self, rule: ApprovalRule) -> None:
+        """The approver looks in now and then, and others say yes where nobody asked them."""
+        draw, now = self.dice.random, self.clock.now()
+        for run in list(self.folded().values()):
+            if run.state is RunState.WAITING and run.asked is not None and draw.random() < 0.1:
+                self.store.request(Approved(run_id=run.id, at=now, by=rule.by, usd=run.asked.usd))
+            elif self.dice.fault(0.05):
+                by, usd = draw.choice((("nobody", 1e9), (rule.by, 0.01)))
+                self.store.request(Approved(run_id=run.id, at=now, by=by, usd=usd))
 
     def _tick(self, index: int) -> None:
         controller, calls = self.controllers[index]

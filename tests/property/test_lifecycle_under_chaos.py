@@ -10,9 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.domain.events import Moved, OrphanReleased, Purchased, PurchaseIntended
-from orchestrator.domain.run import TRANSITIONS, RunState
+from orchestrator.domain.approval import ApprovalRule
+from orchestrator.domain.events import (
+    ApprovalAsked,
+    Approved,
+    Moved,
+    OrphanReleased,
+    Progressed,
+    Purchased,
+    PurchaseIntended,
+)
+from orchestrator.domain.run import TRANSITIONS, Run, RunState
 from orchestrator.lifecycle import billing
+from orchestrator.lifecycle.fold import advance
 from tests.property.lifecycle_fakes import OTHER, OWNER
 from tests.property.lifecycle_world import World
 
@@ -61,6 +71,44 @@ def test_money_spent_never_passes_the_budget_by_more_than_a_tick_of_what_is_held
         dearest = max((attempt.usd_per_hour for attempt in run.attempts), default=0.0)
         assert billing.spent_usd(run, world.clock.now()) <= budget_usd + dearest * world.tick_s / 3600.0 + ROUNDING_USD
         assert run.state in {RunState.SUCCEEDED, RunState.FAILED}
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=SEEDS, chaos=CHAOS, above_usd=st.sampled_from((0.0, 100.0, 300.0)))
+def test_nothing_is_bought_before_its_approval_and_every_run_still_ends(
+    seed: int, chaos: float, above_usd: float
+) -> None:
+    world = World(seed, chaos=chaos, approval=ApprovalRule("cfo", above_usd))
+    for _ in range(150):
+        world.step()
+    world.calm()
+    world.finish()
+    nothing_of_ours_is_left(world)
+    every_move_is_in_the_table(world)
+    nothing_is_bought_above_what_was_agreed(world, above_usd)
+
+
+def nothing_is_bought_above_what_was_agreed(world: World, above_usd: float) -> None:
+    agreed: dict[str, float] = {}
+    asked: set[str] = set()
+    done: dict[str, float] = {}
+    runs: dict[str, Run] = {}
+    for recorded in world.recorded():
+        event = recorded.event
+        if isinstance(event, ApprovalAsked):
+            asked.add(event.run_id)
+        elif isinstance(event, Approved) and event.by == "cfo" and event.run_id in asked:
+            agreed[event.run_id] = max(event.usd, agreed.get(event.run_id, 0.0))
+        elif isinstance(event, Progressed):
+            done[event.run_id] = event.done
+        elif isinstance(event, PurchaseIntended):
+            run = runs[event.run_id]
+            assert run.plan is not None
+            left = run.plan.ranked[event.candidate].cost_usd.p50 * (1 - done.get(event.run_id, 0.0))
+            spent = billing.spent_usd(run, event.at)
+            assert spent + left <= max(above_usd, agreed.get(event.run_id, 0.0)) + ROUNDING_USD
+        if event.run_id:
+            runs[event.run_id] = advance(runs.get(event.run_id), event)
 
 
 def nothing_of_ours_is_left(world: World) -> None:

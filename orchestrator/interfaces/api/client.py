@@ -126,6 +126,11 @@ class Client:
         """Ask for the run's end; idempotent. The machines are given back in the course of the next ticks."""
         return messages.load(RunView, self._post(f"/v1/runs/{run_id}/cancel", {}))
 
+    def approve(self, run_id: str, by: str, *, up_to_usd: float | None = None) -> RunView:
+        """Agree, as `by`, to what the run waits for, or to more. Raises: UserError where it does not wait for that."""
+        body = {"by": by} | ({} if up_to_usd is None else {"up_to_usd": up_to_usd})
+        return messages.load(RunView, self._post(f"/v1/runs/{run_id}/approve", body))
+
     def down(self, *, cancel: bool = False, keep: bool = False) -> DownAnswer:
         """Ask the control plane to go down; with `cancel`, call again until it says that it is `stopping`.
 

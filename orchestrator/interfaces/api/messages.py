@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from orchestrator.domain.approval import Approval
 from orchestrator.domain.errors import UserError
 from orchestrator.domain.job import Progress
 from orchestrator.domain.run import AttemptState, RunState
@@ -66,6 +67,8 @@ class RunView:
     outcome: RunState | None = None  # the end that RELEASING leads to
     cancel_asked_at: datetime | None = None
     blind: tuple[str, ...] = ()  # providers of its leases that do not answer at present
+    asked: Approval | None = None  # the approval that was asked for last
+    approved_usd: float = 0.0  # the most that those who were asked agreed to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

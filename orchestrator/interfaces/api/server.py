@@ -54,6 +54,7 @@ def create(service: Service, hooks: Hooks, *, token: str) -> ASGIApp:
         ("GET", "/v1/runs/{run_id}/bill", routes.bill),
         ("GET", "/v1/bill", routes.bill),
         ("POST", "/v1/runs/{run_id}/cancel", routes.cancel),
+        ("POST", "/v1/runs/{run_id}/approve", routes.approve),
         ("POST", "/v1/down", routes.down),
     )
     api = Starlette(
@@ -183,6 +184,15 @@ class Routes:
     async def cancel(self, request: Request) -> Response:
         """POST /v1/runs/{run_id}/cancel."""
         return _json(messages.dump(RunView, await run_in_threadpool(self._service.cancel, _run_id(request))))
+
+    async def approve(self, request: Request) -> Response:
+        """POST /v1/runs/{run_id}/approve: `{"by": name, "up_to_usd": number}`, the second where it is to be more."""
+        body = await _body(request)
+        by, usd = body.get("by"), body.get("up_to_usd")
+        if not isinstance(by, str) or isinstance(usd, bool) or not isinstance(usd, int | float | None):
+            raise Refused("an approval has `by`, a name, and perhaps `up_to_usd`, a number")
+        seen = await run_in_threadpool(self._service.approve, _run_id(request), by, usd)
+        return _json(messages.dump(RunView, seen))
 
     async def down(self, request: Request) -> Response:
         """POST /v1/down: `{"cancel": bool, "keep": bool}`."""

@@ -13,9 +13,9 @@ from itertools import chain
 
 from orchestrator.domain.contracts import Clock, Launcher, Store
 from orchestrator.domain.errors import UserError
-from orchestrator.domain.events import CancelAsked, OrphanReleased, Progressed, Recorded, Submitted
+from orchestrator.domain.events import Approved, CancelAsked, OrphanReleased, Progressed, Recorded, Submitted
 from orchestrator.domain.job import Handle
-from orchestrator.domain.run import Attempt, AttemptState, Run
+from orchestrator.domain.run import Attempt, AttemptState, Run, RunState
 from orchestrator.interfaces.api.faults import Refused, RunsOpen, UnknownRun
 from orchestrator.interfaces.api.messages import Accepted, AttemptView, LogPiece, RunView
 from orchestrator.lifecycle import billing, fold
@@ -23,6 +23,7 @@ from orchestrator.lifecycle.billing import Ledger
 from orchestrator.spec import documents
 
 PIECE_BYTES = 2**20  # of a log per answer
+CENT = 0.005  # what is asked for is shown in whole cents
 HELD = frozenset({AttemptState.HELD, AttemptState.RELEASING})
 
 
@@ -111,6 +112,22 @@ class Service:
         run = self._state(run_id)
         if not run.state.final and run.cancel_asked_at is None:
             self._store.request(CancelAsked(run_id=run.id, at=self._clock.now()))
+        return self.run(run.id)
+
+    def approve(self, run_id: str, by: str, up_to_usd: float | None = None) -> RunView:
+        """Store that `by` agrees to what the run waits for, or to `up_to_usd` where that is more.
+
+        Raises: UnknownRun; UserError where it waits for nobody, for somebody else, or for more.
+        """
+        run = self._state(run_id)
+        if run.state is not RunState.WAITING or run.asked is None:
+            raise UserError(f"run {run.id} waits for no approval: it is {run.state}")
+        if by != run.asked.by:
+            raise UserError(f"run {run.id} waits for the approval of {run.asked.by}, not of {by or 'nobody'}")
+        usd = run.asked.usd if up_to_usd is None else up_to_usd
+        if not run.asked.usd - CENT <= usd < float("inf"):
+            raise UserError(f"run {run.id} needs an approval of at least ${run.asked.usd:,.2f}; to refuse, cancel it")
+        self._store.request(Approved(run_id=run.id, at=self._clock.now(), by=by, usd=max(usd, run.asked.usd)))
         return self.run(run.id)
 
     def wind_down(self, *, cancel: bool, keep: bool) -> tuple[str, ...]:
@@ -255,6 +272,8 @@ class Service:
             outcome=run.outcome,
             cancel_asked_at=run.cancel_asked_at,
             blind=tuple(sorted(run.blind)),
+            asked=run.asked,
+            approved_usd=run.approved_usd,
         )
 
 

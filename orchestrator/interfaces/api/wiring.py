@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from dataclasses import replace
 from functools import partial
 
 from orchestrator.app import App
@@ -12,6 +13,7 @@ from orchestrator.domain.contracts import Provider
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.workload import Workload
 from orchestrator.inventory import snapshot as inventory
+from orchestrator.lifecycle.observed import Rules
 from orchestrator.planning.plan import PlanOptions
 from orchestrator.runtime.applier import Timeouts
 from orchestrator.runtime.controller import Controller, ControllerSettings
@@ -52,6 +54,7 @@ def make_controller(settings: Settings, gateway: RayGateway) -> Controller:
             checkpoints=settings.home / "checkpoints",
             tick_s=settings.tick_s,
             leader_ttl_s=settings.leader_ttl_s,
+            rules=Rules(approval=settings.approval),
             timeouts=Timeouts(
                 acquire_s=settings.call_timeout_s,
                 release_s=settings.call_timeout_s,
@@ -73,4 +76,5 @@ def plan_to_buy(app: App, gateway: RayGateway, workload: Workload) -> Plan:
         clock=app.clock,
         deadline_s=settings.deadline_s,
     )
+    snapshot = replace(snapshot, spends=app.spends())
     return app.plan(workload, snapshot, PlanOptions(buyable_only=True, max_price_age_s=settings.max_price_age_s))

@@ -34,6 +34,7 @@ COMMANDS = (
     Entry("events", "Print everything that happened to a run."),
     Entry("bill", "Print what runs cost, lease by lease."),
     Entry("cancel", "Stop a run and give its machines back."),
+    Entry("approve", "Agree to what a run is to cost, as its approver."),
     Entry("up", "Start the control plane."),
     Entry("down", "Stop the control plane."),
     Entry("doctor", "Check installation, settings, providers and control plane."),

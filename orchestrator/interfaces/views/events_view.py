@@ -59,6 +59,8 @@ def describe(event: Event) -> str:
     """The event in words, without its time and its run."""
     if isinstance(event, ev.Submitted | ev.Planned | ev.Moved | ev.CancelAsked | ev.ControllerNote):
         return _of_run(event)
+    if isinstance(event, ev.ApprovalAsked | ev.Approved):
+        return _of_approval(event)
     if isinstance(event, ev.PurchaseIntended | ev.Purchased | ev.PurchaseRefused | ev.LeaseChanged | ev.ReclaimNoticed):
         return _of_purchase(event)
     if isinstance(event, ev.ReleaseIntended | ev.LeaseGone | ev.OrphanReleased | ev.Blinded | ev.Sighted):
@@ -80,6 +82,14 @@ def _of_run(event: ev.Submitted | ev.Planned | ev.Moved | ev.CancelAsked | ev.Co
         outcome = f" (ends {event.outcome})" if event.outcome is not None else ""
         return f"{event.to}{outcome}: {event.cause}"
     return event.detail if isinstance(event, ev.ControllerNote) else "the user wants the run to end"
+
+
+def _of_approval(event: ev.ApprovalAsked | ev.Approved) -> str:
+    if isinstance(event, ev.Approved):
+        return f"{event.by} agrees to up to {fmt.usd(event.usd)}"
+    asked = event.approval
+    expected = f"{fmt.usd(asked.expected_usd)} expected, above {fmt.usd(asked.above_usd)}"
+    return f"{asked.by} is asked to agree to up to {fmt.usd(asked.usd)} ({expected})"
 
 
 def _of_purchase(

@@ -89,6 +89,7 @@ class PlanReport:
             *self._as_run(best),
             ("cost", f"{fmt.band(best.cost_usd, fmt.usd)}{self._horizon()}"),
             *_margins(self.plan, best),
+            *_approval(self.plan),
             ("price", self._price(best)),
         ]
         amounts, total = fmt.sum_of([term.usd for term in best.terms])
@@ -257,6 +258,14 @@ def _margins(plan: Plan, placement: Placement) -> list[tuple[str, Text]]:
                 )
             )
     return rows
+
+
+def _approval(plan: Plan) -> list[tuple[str, Text]]:
+    asked = plan.approval
+    if asked is None:
+        return []
+    told = f"waits for {asked.by} to agree to up to {fmt.usd(asked.usd)}: {fmt.usd(asked.expected_usd)} is expected"
+    return [("approval", warn(f"{told}, and more than {fmt.usd(asked.above_usd)} takes an approval"))]
 
 
 def _margin(limit: float, p50: float, p90: float, show: fmt.Show) -> Text:

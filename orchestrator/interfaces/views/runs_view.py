@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +35,7 @@ LOOKS: Mapping[RunState, Style] = {
     RunState.FAILED: Style.BAD,
     RunState.CANCELLED: Style.WARN,
     RunState.RECOVERING: Style.WARN,
+    RunState.WAITING: Style.WARN,
     RunState.RUNNING: Style.STRONG,
 }
 
@@ -85,6 +87,9 @@ class RunReport:
             rows.append(("spending", fmt.usd_per_hour(run.usd_per_hour)))
         if run.planned_hours is not None:
             rows.append(("planned time", fmt.band(run.planned_hours, fmt.hours)))
+        if run.state is RunState.WAITING and run.asked is not None:
+            agree = f"isoflop approve {run.id} --as {shlex.quote(run.asked.by)}"
+            rows.append(("approval", warn(f"{run.asked.by} agrees with: {agree}")))
         if run.cancel_asked_at is not None and not run.state.final:
             rows.append(("cancel", warn(f"asked for at {fmt.moment(run.cancel_asked_at)}")))
         if run.blind:

@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 
 from orchestrator.domain import events as e
+from orchestrator.domain.approval import Approval
 from orchestrator.domain.job import Handle, Progress
 from orchestrator.domain.run import TRANSITIONS, AttemptState, Run, RunState
 from orchestrator.lifecycle.fold import IllegalMove, OfJob, OfLease, OfRun, advance, fold
@@ -92,10 +93,22 @@ def test_releasing_keeps_the_end_it_leads_to() -> None:
     )
 
 
+def test_only_the_one_who_was_asked_approves_and_the_most_counts() -> None:
+    asked = about(e.ApprovalAsked, approval=ASKED)
+    early = about(e.Approved, by="cfo", usd=50.0)
+    assert after(ACQUIRING, early, asked).approved_usd == 0.0
+    assert after(ACQUIRING, asked, about(e.Approved, by="me", usd=50.0)).approved_usd == 0.0
+    run = after(ACQUIRING, asked, about(e.Approved, by="cfo", usd=50.0), about(e.Approved, by="cfo", usd=30.0))
+    assert (run.approved_usd, run.asked) == (50.0, ASKED)
+
+
 def test_events_about_no_run_are_passed_over() -> None:
     orphan = e.OrphanReleased(run_id="", at=EPOCH, provider="acme", lease_id="x", token="y")
     note = e.ControllerNote(run_id="", at=EPOCH, detail="")
     assert fold((note, SUBMITTED, orphan)) == fold((SUBMITTED,))
+
+
+ASKED = Approval(by="cfo", above_usd=10.0, expected_usd=20.0, usd=30.0)
 
 
 @pytest.mark.parametrize("state", list(RunState))
@@ -110,6 +123,7 @@ def test_a_move_is_legal_if_and_only_if_the_table_lists_it(state: RunState, to: 
         submitted_at=EPOCH,
         entered_at=EPOCH,
         outcome=outcome,
+        asked=ASKED,
     )
     move = about(e.Moved, to=to, cause="", outcome=RunState.FAILED if to is RunState.RELEASING else None)
     if to in TRANSITIONS[state]:
@@ -134,6 +148,13 @@ def test_a_move_is_legal_if_and_only_if_the_table_lists_it(state: RunState, to: 
         ((ACQUIRING, INTENDED, PURCHASED, GONE), GONE, "which is gone"),
         ((ACQUIRING, INTENDED, PURCHASED, GONE), LAUNCH, "which is gone"),
         ((ACQUIRING, INTENDED, PURCHASED, LAUNCH, ENDED), ENDED, "whose job has ended"),
+        ((), about(e.ApprovalAsked, approval=ASKED), "asked for while submitted"),
+        ((ACQUIRING,), about(e.Moved, to=RunState.WAITING, cause=""), "never asked for"),
+        (
+            (ACQUIRING, about(e.ApprovalAsked, approval=ASKED), INTENDED),
+            about(e.Moved, to=RunState.WAITING, cause=""),
+            "while r-1 is intended",
+        ),
         ((ACQUIRING,), about(e.Moved, to=RunState.RELEASING, cause=""), "outcome"),
         ((), about(e.Moved, to=RunState.ACQUIRING, cause="", outcome=RunState.FAILED), "outcome"),
         ((ACQUIRING, INTENDED), about(e.Moved, to=RunState.FAILED, cause=""), "while r-1 is intended"),
