@@ -18,8 +18,7 @@ from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.planning.judge import Judgement, judge
 from orchestrator.planning.placements import build
-from orchestrator.sizing.parameters import with_calibration
-from orchestrator.sizing.size import size
+from orchestrator.planning.plan import sizings_of
 
 SHOWN = 20  # findings listed of all that match
 CENT = 0.005
@@ -79,10 +78,12 @@ def explain(plan: Plan, snapshot: Snapshot, policies: Sequence[Policy], query: s
         raise UserError(f"the plan was made by the policies {', '.join(plan.policies)}, not {', '.join(names)}")
     # The options are not stored; this one can be read off the refusals.
     buyable_only = any(refusal.code is ReasonCode.NOT_BUYABLE for refusal in plan.refusals)
-    sizings = size(plan.workload, snapshot.accelerators, with_calibration(snapshot.calibration))
-    judgement = judge(plan.workload, snapshot, sizings, policies, buyable_only=buyable_only)
     if query is None or not query.split():
         return _overview(plan)
+    sizings = sizings_of(plan.workload, snapshot)
+    judgement = judge(
+        plan.workload, snapshot, sizings, policies, buyable_only=buyable_only, keep=max(1, len(snapshot.book))
+    )
     return _answer(plan, judgement, query)
 
 

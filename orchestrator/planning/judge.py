@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from orchestrator.domain.candidates import Candidates, PlanView, Refusals
 from orchestrator.domain.contracts import Enforces, Policy
 from orchestrator.domain.errors import ConfigError, UserError
 from orchestrator.domain.offer import Billing
-from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray
+from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray, OfferBook, Words
 from orchestrator.domain.reason import Reason
 from orchestrator.domain.sizing import Sizing
 from orchestrator.domain.snapshot import Snapshot
@@ -68,6 +68,45 @@ class Judgement:
             )
         )
         return rows[order[:keep]]
+
+    def with_shapes(self, parts: Sequence[tuple[Candidates, tuple[Column, ...]]]) -> Judgement:
+        """The same judgement over the candidates of `parts`, each with its terms: an offer may be there in many shapes.
+
+        Terms that one part lacks are 0 there.
+        """
+        names = dict.fromkeys((term.by, term.name, term.money) for _, terms in parts for term in terms)
+        columns = []
+        for by, name, money in names:
+            usd = [
+                next((term.usd for term in terms if (term.by, term.name) == (by, name)), np.zeros(len(candidates)))
+                for candidates, terms in parts
+            ]
+            columns.append(Column(by, name, np.concatenate(usd), money))
+        joined = joined_candidates([candidates for candidates, _ in parts])
+        return replace(self, candidates=joined, terms=tuple(columns), objective=added(columns, len(joined)))
+
+
+def joined_candidates(parts: Sequence[Candidates]) -> Candidates:
+    """Candidates of one judgement behind one another."""
+    first = parts[0]
+    book = OfferBook.from_columns(
+        {
+            name: Words(np.concatenate([getattr(part.book, name).codes for part in parts]), column.vocab)
+            if isinstance(column, Words)
+            else np.concatenate([getattr(part.book, name) for part in parts])
+            for name, column in first.book.columns().items()
+        }
+    )
+    return Candidates(
+        book=book,
+        offer=np.concatenate([part.offer for part in parts]),
+        sizing=np.concatenate([part.sizing for part in parts]),
+        sizings=first.sizings,
+        nodes=np.concatenate([part.nodes for part in parts]),
+        hours=np.concatenate([part.hours for part in parts]),
+        hours_p10=np.concatenate([part.hours_p10 for part in parts]),
+        hours_p90=np.concatenate([part.hours_p90 for part in parts]),
+    )
 
 
 def judge(

@@ -25,7 +25,7 @@ def build(judgement: Judgement, rows: IntArray) -> tuple[Placement, ...]:
     low = _money(judgement, few.at(few.hours_p10))
     high = _money(judgement, few.at(few.hours_p90))
     columns = [(term, term.usd[rows].tolist()) for term in judgement.terms]
-    rtt_ms = _farthest(judgement.view)
+    rtt_ms = farthest(judgement.view)
     buyable = frozenset(judgement.view.snapshot.buyable)
     placements = []
     for index in range(len(few)):
@@ -63,7 +63,7 @@ def _money(judgement: Judgement, candidates: Candidates) -> FloatArray:
     return added(terms, len(candidates), money=True)
 
 
-def _farthest(view: PlanView) -> Callable[[str, str], float | None]:
+def farthest(view: PlanView) -> Callable[[str, str], float | None]:
     """The round trip in ms from a region to the users that are farthest; None where a place is unknown."""
     workload = view.workload
     if not isinstance(workload, Inference) or not workload.users:

@@ -17,6 +17,7 @@ from orchestrator.planning.plan import PlanOptions
 from orchestrator.spec import documents, quantity
 
 LAYOUT = "orchestrator.interfaces.cli.plan_layout"  # loaded where it is asked for: a plan is quick
+FRONTIER = "orchestrator.interfaces.cli.plan_frontier"  # likewise
 
 
 def run(
@@ -43,6 +44,12 @@ def run(
     layout: Annotated[
         bool, typer.Option("--layout", help="Look for the fastest parallelism of the choice, for training.")
     ] = False,
+    frontier: Annotated[
+        bool, typer.Option("--frontier", help="Show the cheapest, fastest and greenest ways, and those between.")
+    ] = False,
+    chart: Annotated[
+        Path | None, typer.Option("--chart", metavar="FILE", help="Draw the frontier as .svg or .png.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show where a job would run, what it costs and why; buy nothing.
@@ -52,6 +59,8 @@ def run(
     Exit codes: 0 a plan, 2 bad input, 3 no feasible placement (the refusals are printed).
     """
     app = session.open_app()
+    if chart is not None:
+        importlib.import_module(FRONTIER).check(chart)
     oldest_s = session.read_option("--max-price-age", max_price_age, quantity.duration_s)
     oldest_s = app.settings.max_price_age_s if oldest_s is None else oldest_s
     workload = session.load_job(job_file)
@@ -62,6 +71,12 @@ def run(
         files.write(save_snapshot, documents.dump_snapshot(market))
     if output is not None:
         files.write(output, documents.dump_plan(plan, market))
+    if frontier or chart is not None:
+        shown = importlib.import_module(FRONTIER).report(app, workload, market, buyable_only=buyable, chart_file=chart)
+        choose(as_json).show(shown)
+        if plan.best is None:
+            raise Infeasible(plan)
+        return
     words = ["isoflop", "apply", str(output)] if output is not None else ["isoflop", "submit", str(job_file)]
     report = PlanReport(
         plan=plan,
