@@ -10,6 +10,8 @@ from orchestrator.domain.workload import BatchInference, Checkpointing, Inferenc
 
 MAX_EXPONENT = 50.0  # e^50 hours is longer than the Earth is old: such a placement never ends, and stays finite
 ASSUMED_SPOT_PER_HOUR = 0.02  # one loss in 50 hours: more than the 5-15 % a day that vendors have published
+# Failures of a usual node of eight devices, which nobody takes back: the sizing's number, which gives its origin.
+USUAL_FAILURES_PER_NODE_HOUR = 3.79 / 1000.0 / 24.0
 
 
 def hazards(book: OfferBook, assumed_spot_per_hour: float = ASSUMED_SPOT_PER_HOUR) -> FloatArray:

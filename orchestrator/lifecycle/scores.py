@@ -17,13 +17,12 @@ from orchestrator.domain.events import (
     ReclaimNoticed,
     StopAsked,
 )
+from orchestrator.domain.interruptions import USUAL_FAILURES_PER_NODE_HOUR
 from orchestrator.domain.lease import Lease
 from orchestrator.domain.offer import Billing
 from orchestrator.domain.run import RunState
 from orchestrator.domain.standing import ProviderScore
 
-# Of a usual node per hour, as the sizing has it: what is expected of a provider nobody knows.
-USUAL_PER_NODE_HOUR = 3.79 / 1000.0 / 24.0
 # As good as one failure in 6 300 node-hours seen before: two in the first day do not make a provider a hundred times
 # worse than others, twenty in a week do.
 PRIOR_FAILURES = 1.0
@@ -47,11 +46,9 @@ class _Tally:
 class _Open:
     """What is known of one run's current attempt."""
 
-    token: str = ""
-    provider: str = ""
-    spot: bool = False
-    excused: bool = False  # announced, or asked for: no failure
-    lost: bool = False
+    provider: str
+    spot: bool
+    excused: bool = False  # announced, asked for, or counted already: no failure
 
 
 @dataclass(slots=True)
@@ -65,28 +62,31 @@ class _Fold:
         return self.tallies.setdefault(provider, _Tally())
 
     def take(self, event: Event) -> None:
+        attempt = self.attempts.get(event.run_id)
         match event:
             case PurchaseIntended():
                 spot = event.offer.billing is Billing.SPOT
-                self.attempts[event.run_id] = _Open(token=event.token, provider=event.offer.provider, spot=spot)
-            case PurchaseRefused():
-                if event.error == CapacityError.__name__ and event.run_id in self.attempts:
-                    self.remember(self.attempts[event.run_id].provider, event.at, refused=True)
+                self.attempts[event.run_id] = _Open(event.offer.provider, spot)
             case Purchased():
                 self.leases[event.token] = event.lease
                 self.remember(event.lease.provider, event.at, refused=False)
+            case LeaseGone() if event.token in self.leases:
+                self.hold(self.leases.pop(event.token), event.at)
+        if attempt is not None:
+            self.follow(attempt, event)
+
+    def follow(self, attempt: _Open, event: Event) -> None:
+        """What becomes of an attempt: once it has to go on elsewhere it has failed, unless that was announced or asked
+        for.
+        """
+        match event:
+            case PurchaseRefused() if event.error == CapacityError.__name__:
+                self.remember(attempt.provider, event.at, refused=True)
             case ReclaimNoticed() | StopAsked():
-                if event.run_id in self.attempts:
-                    self.attempts[event.run_id].excused = True
-            case Moved():
-                if event.to is RunState.RECOVERING:
-                    self.fail(event.run_id)
-            case LeaseGone():
-                lease = self.leases.pop(event.token, None)
-                if lease is not None:
-                    self.hold(lease, event.at)
-            case _:
-                pass
+                attempt.excused = True
+            case Moved() if event.to is RunState.RECOVERING and not (attempt.excused or attempt.spot):
+                attempt.excused = True
+                self.tally(attempt.provider).failures += 1
 
     def remember(self, provider: str, at: datetime, *, refused: bool) -> None:
         """A purchase of some time ago."""
@@ -97,13 +97,6 @@ class _Fold:
             tally.refused += weight
         else:
             tally.bought += weight
-
-    def fail(self, run_id: str) -> None:
-        """The run has to go on elsewhere: once per attempt, and not where that was announced or asked for."""
-        attempt = self.attempts.get(run_id)
-        if attempt is not None and not (attempt.excused or attempt.lost or attempt.spot):
-            attempt.lost = True
-            self.tally(attempt.provider).failures += 1
 
     def hold(self, lease: Lease, until: datetime) -> None:
         """A lease held until then. What spot machines lose is the hazard of their offers, and no failure."""
@@ -138,7 +131,7 @@ def merged(configured: Sequence[ProviderScore], learned: Sequence[ProviderScore]
 
 def _score(provider: str, tally: _Tally) -> ProviderScore:
     held = tally.node_hours > 0 or tally.failures > 0
-    prior_hours = PRIOR_FAILURES / USUAL_PER_NODE_HOUR
+    prior_hours = PRIOR_FAILURES / USUAL_FAILURES_PER_NODE_HOUR
     rate = (PRIOR_FAILURES + tally.failures) / (prior_hours + tally.node_hours)
     refused = tally.refused / (tally.refused + tally.bought + PRIOR_PURCHASES)
     return ProviderScore(

@@ -8,7 +8,7 @@ import numpy as np
 
 from orchestrator.domain.candidates import Candidates, PlanView, Refusals, Usd
 from orchestrator.domain.contracts import PolicyContext
-from orchestrator.domain.interruptions import rework
+from orchestrator.domain.interruptions import USUAL_FAILURES_PER_NODE_HOUR, rework
 from orchestrator.domain.knobs import configured, overridden
 from orchestrator.domain.offer import Billing
 from orchestrator.domain.offerbook import FloatArray
@@ -21,10 +21,7 @@ DEFAULTS: Mapping[str, float] = {
     "max_refused": 0.0,  # share of purchases that come to nothing; more is refused; 0 is no limit
     "retry_s": 300.0,  # what a purchase that comes to nothing delays the job by
 }
-# The sizing's own numbers, which give their origin: 419 unplanned stops in 54 days of 2048 nodes of eight (Llama 3
-# 405B), 59 % of which are the devices' and grow with their number.
-USUAL_PER_NODE_HOUR = 3.79 / 1000.0 / 24.0
-DEVICE_SHARE = 0.59
+DEVICE_SHARE = 0.59  # of a node's failures: they grow with their number; the sizing's number, which gives its origin
 DETECT_H = 0.2  # to see the failure and read the last checkpoint back, besides the boot: the sizing's 12 minutes
 MOST_REFUSED = 0.95  # twenty tries: a share of 1 would be a wait without end
 
@@ -87,7 +84,7 @@ class ReliabilityPolicy:
 
 def _usual(candidates: Candidates) -> FloatArray:
     """Failures of a usual node per hour by its devices, shape (n,)."""
-    return USUAL_PER_NODE_HOUR * (1.0 - DEVICE_SHARE + DEVICE_SHARE * candidates.book.gpus / 8.0)
+    return USUAL_FAILURES_PER_NODE_HOUR * (1.0 - DEVICE_SHARE + DEVICE_SHARE * candidates.book.gpus / 8.0)
 
 
 def _failures(view: PlanView, candidates: Candidates) -> FloatArray:

@@ -3,6 +3,7 @@
 import pytest
 
 from orchestrator.domain.contracts import PolicyContext
+from orchestrator.domain.interruptions import USUAL_FAILURES_PER_NODE_HOUR
 from orchestrator.domain.offer import Billing, Offer
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.reason import ReasonCode
@@ -11,7 +12,7 @@ from orchestrator.planning.plan import plan_sized
 from orchestrator.sizing.goodput import node_failures_per_day
 from orchestrator.sizing.parameters import bundled
 from orchestrator.testing.builders import offer, sizing, snapshot, training
-from policies.reliability.policy import DETECT_H, DEVICE_SHARE, USUAL_PER_NODE_HOUR, create
+from policies.reliability.policy import DETECT_H, DEVICE_SHARE, create
 
 GOOD, BAD = offer(provider="good", boot_s=0.0), offer(provider="bad", boot_s=0.0)
 BAD_SCORE = ProviderScore(provider="bad", failures_per_node_hour=0.01, refused=0.5, origin="test")
@@ -38,7 +39,7 @@ def test_failures_beyond_the_usual_cost_their_rework() -> None:
     made = planned(GOOD, BAD, scores=(BAD_SCORE,))
     assert usd(made, "good") == {"failures": 0.0, "refused": 0.0}
     # 12.5 hours of one node at $32; a failure loses half of 15 minutes and 12 minutes of restart.
-    extra = (0.01 - USUAL_PER_NODE_HOUR) * (0.25 / 2 + DETECT_H)
+    extra = (0.01 - USUAL_FAILURES_PER_NODE_HOUR) * (0.25 / 2 + DETECT_H)
     assert usd(made, "bad")["failures"] == pytest.approx(12.5 * 32.0 * extra, rel=0.01)
 
 
@@ -84,6 +85,6 @@ def test_notes_name_the_score_and_its_origin() -> None:
 
 
 def test_the_usual_rate_is_the_sizings() -> None:
-    assert pytest.approx(node_failures_per_day()) == USUAL_PER_NODE_HOUR * 24.0
+    assert pytest.approx(node_failures_per_day()) == USUAL_FAILURES_PER_NODE_HOUR * 24.0
     assert bundled()["failure.device_share"] == DEVICE_SHARE
     assert bundled()["failure.restart_s"] == DETECT_H * 3600.0
