@@ -15,28 +15,17 @@ from orchestrator.domain.offerbook import FloatArray
 BILLING_STEP_S: Mapping[str, float] = MappingProxyType(
     {"lambda": 60.0, "crusoe": 60.0, "hyperstack": 60.0, "scaleway": 60.0, "fluidstack": 3600.0}
 )
-ROUNDING_S = 1e-6  # an hour that was computed is not begun anew by its last digit
-
-
-def least_hours(candidates: Candidates) -> FloatArray:
-    """Hours per node, shape (n,), that are held or, where that is less, the least the offer is billed for."""
-    held: FloatArray = np.maximum(candidates.hours, candidates.book.min_billing_s / 3600.0)
-    return held
-
-
-def in_steps(candidates: Candidates) -> bool:
-    """Whether some vendor of the book counts in steps of more than a second."""
-    return not BILLING_STEP_S.keys().isdisjoint(candidates.book.provider.vocab)
 
 
 def billed_hours(candidates: Candidates) -> FloatArray:
-    """Hours invoiced per node, shape (n,): `least_hours`, begun steps in full."""
-    book, billed = candidates.book, least_hours(candidates)
-    if not in_steps(candidates):
-        return billed
-    step_s = np.array([BILLING_STEP_S.get(name, 0.0) for name in book.provider.vocab], np.float64)
-    step_h = step_s[book.provider.codes] / 3600.0
-    rows = np.flatnonzero(step_h)
-    whole = step_h[rows]
-    billed[rows] = np.ceil((billed[rows] - ROUNDING_S / 3600.0) / whole) * whole
+    """Hours expected to be invoiced per node, shape (n,): those held, and at least the offer's least billing time.
+
+    Where a vendor counts begun minutes or hours, half of one more is expected: nobody knows the end of a job to the
+    minute, so the rest of its last minute is anything between none and all.
+    """
+    book, hours = candidates.book, candidates.hours
+    if not BILLING_STEP_S.keys().isdisjoint(book.provider.vocab):
+        rest_h = np.array([BILLING_STEP_S.get(name, 0.0) / 7200.0 for name in book.provider.vocab], np.float64)
+        hours = hours + rest_h[book.provider.codes]
+    billed: FloatArray = np.maximum(hours, book.min_billing_s / 3600.0)
     return billed

@@ -14,6 +14,7 @@ from orchestrator.domain.reason import ReasonCode
 from orchestrator.domain.sites import Sites
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.workload import Limits, Workload
+from orchestrator.planning.sanity import absurd
 from orchestrator.planning.sieve import Sieve
 
 BY = "planning"
@@ -123,6 +124,8 @@ def _stock(sieve: Sieve) -> None:
     usable = np.isfinite(price) & ((price > 0) | (free & (price >= 0)))
     usable &= np.isfinite(book.boot_s) & (book.boot_s >= 0) & np.isfinite(book.min_billing_s)
     sieve.refuse(~usable, BY, ReasonCode.NO_PRICE, lambda row: _price_detail(book, row))
+    wrong = absurd(book)
+    sieve.refuse(wrong.mask, BY, ReasonCode.NO_PRICE, lambda row: wrong.sentence(book, row))
     sieve.refuse(book.available == 0, BY, ReasonCode.SOLD_OUT, lambda _: "sold out: 0 nodes on sale")
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from orchestrator.domain.billed import billed_hours, in_steps, least_hours
+from orchestrator.domain.billed import billed_hours
 from orchestrator.domain.candidates import Candidates, PlanView, Refusals, Usd
 from orchestrator.domain.contracts import PolicyContext
 from orchestrator.domain.knobs import configured, overridden
 from orchestrator.domain.offer import Billing, Tier
 from orchestrator.domain.offerbook import FloatArray
-from orchestrator.domain.workload import FineTune, Method, Training, Workload
-from policies.cost.traffic import arrival, departure
+from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.workload import DataSet, FineTune, Method, Training, Workload
+from policies.cost.traffic import Way, priced, ways
 
 NAME = "cost"
 STORAGE = "storage_usd_per_gib_month"
@@ -44,22 +46,22 @@ BYTES_PER_GIB = float(2**30)
 class CostPolicy:
     """Terms, all of them money at the candidates' hours h (boot included), nodes n and price p per node-hour.
 
-    - `compute` + `boot` = n·p·max(h, least billing): what the lease is invoiced, of which the boot is n·p·boot.
-    - `rounding`: the rest of the minute or hour that is begun, where the vendor counts in them.
-    - `storage`: the data and the checkpoints on disks for h hours; nothing on machines of one's own.
+    - `compute` + `boot` = n·p·(billed hours): what the lease is invoiced, of which the boot is n·p·boot.
+    - `storage`: the model on every node's disk and the data on a shared one for h hours; nothing on one's own machines.
     - `egress`: moving the input from `data.location` by the source provider's tiers.
     - `delivery`: moving the result to `data.deliver_to` by the candidate's provider's tiers.
     """
 
     name = NAME
-    bills = frozenset({"compute", "boot", "rounding", "storage", "egress", "delivery"})
+    bills = frozenset({"compute", "boot", "storage", "egress", "delivery"})
 
     def __init__(self, settings: Mapping[str, float]) -> None:
         self._settings = dict(settings)
+        self._known: _Known | None = None
 
-    def rewards_speed(self, _view: PlanView) -> frozenset[str]:
-        """What is billed for the time the job takes, whatever the number of nodes; and the luck of begun minutes."""
-        return frozenset({"storage", "rounding"})
+    def rewards_speed(self, view: PlanView) -> frozenset[str]:
+        """A volume that all nodes share is billed for the time the job takes, whatever their number."""
+        return frozenset({"storage"}) if _shared_gib(view.workload.data) > 0 else frozenset()
 
     def refuse(self, view: PlanView, candidates: Candidates) -> Sequence[Refusals]:
         """Nothing: what is too dear is for the budget to say."""
@@ -74,26 +76,19 @@ class CostPolicy:
         book = candidates.book
         rate = candidates.nodes * book.usd_per_hour
         boot_h = np.minimum(book.boot_s / 3600.0, candidates.hours)
-        least_h = least_hours(candidates)
-        terms = {"compute": rate * (least_h - boot_h), "boot": rate * boot_h}
-        if in_steps(candidates):
-            terms["rounding"] = rate * (billed_hours(candidates) - least_h)
+        terms = {"compute": rate * (billed_hours(candidates) - boot_h), "boot": rate * boot_h}
         terms["storage"] = _storage(view.workload, candidates, settings)
-        for name, move in (("egress", arrival), ("delivery", departure)):
-            traffic = move(view, candidates, *_traffic(settings))
-            if traffic is not None:
-                terms[name] = traffic.usd
+        for name, way in self._ways(view, settings).items():
+            terms[name] = priced(way, candidates).usd
         return terms
 
     def notes(self, view: PlanView, candidates: Candidates) -> Sequence[str]:
         """What was assumed because nobody says."""
         settings = overridden(view.workload, NAME, self._settings)
-        data = view.workload.data
-        moves = ((arrival, f"leaving {data.location}"), (departure, "that brings the result"))
+        which_of = {"egress": f"leaving {view.workload.data.location}", "delivery": "that brings the result"}
         notes = []
-        for move, which in moves:
-            traffic = move(view, candidates, *_traffic(settings))
-            count = 0 if traffic is None else int(np.count_nonzero(traffic.assumed))
+        for name, way in self._ways(view, settings).items():
+            which, count = which_of[name], int(np.count_nonzero(priced(way, candidates).assumed))
             if count:
                 notes.append(
                     f"price of data {which} unknown for {count} of the placements shown; "
@@ -101,28 +96,46 @@ class CostPolicy:
                 )
         return notes
 
+    def _ways(self, view: PlanView, settings: Mapping[str, float]) -> Mapping[str, Way]:
+        """The ways of the data by the term that prices them: looked up once for a job and a network, and then kept."""
+        asked = (view.workload.data, settings["assumed_egress_usd_per_gib"], settings["egress_gib_this_month"])
+        snapshot, known = view.snapshot, self._known
+        if known is None or known.snapshot is not snapshot or known.asked != asked:
+            known = self._known = _Known(snapshot, asked, ways(view, *asked[1:]))
+        return known.ways
 
-def _traffic(settings: Mapping[str, float]) -> tuple[float, float]:
-    return settings["assumed_egress_usd_per_gib"], settings["egress_gib_this_month"]
+
+class _Known(NamedTuple):
+    snapshot: Snapshot
+    asked: tuple[DataSet, float, float]
+    ways: Mapping[str, Way]
 
 
-def stored_gib(workload: Workload) -> float:
-    """GiB on disks while the job runs: its input, its result, and the model: two checkpoints, or the weights alone."""
+def node_gib(workload: Workload) -> float:
+    """GiB of the model on the disk of each node: two checkpoints of what is trained, or the weights alone.
+
+    Disks are bought with the nodes, before anybody knows which part of the state lands on which: each holds all of it.
+    """
     whole = isinstance(workload, Training) or (isinstance(workload, FineTune) and workload.method is Method.FULL)
     each = CHECKPOINTS * STATE_BYTES if whole else WEIGHT_BYTES
-    data = workload.data
-    return data.size_gib + data.result_gib + each * workload.model.parameters / BYTES_PER_GIB
+    return each * workload.model.parameters / BYTES_PER_GIB
+
+
+def _shared_gib(data: DataSet) -> float:
+    return data.size_gib + data.result_gib
 
 
 def _storage(workload: Workload, candidates: Candidates, settings: Mapping[str, float]) -> FloatArray:
-    """One shared copy for all nodes: USD, shape (n,)."""
     book = candidates.book
-    listed = [settings.get(f"{STORAGE}_{name}", settings[STORAGE]) for name in book.provider.vocab]
-    usd = np.array(listed, np.float64)[book.provider.codes] * (stored_gib(workload) / HOURS_PER_MONTH)
-    ours = book.tier.isin(frozenset((str(Tier.HPC), str(Tier.EDGE))))
-    ours |= book.billing.isin(frozenset((str(Billing.OWNED),)))
-    stored: FloatArray = np.where(ours, 0.0, usd * candidates.hours)
-    return stored
+    ours = str(Billing.OWNED) in book.billing.vocab or any(tier != Tier.CLOUD for tier in book.tier.vocab)
+    listed = [settings.get(f"{STORAGE}_{name}", settings[STORAGE]) / HOURS_PER_MONTH for name in book.provider.vocab]
+    usd_per_gib_hour = np.array(listed, np.float64)[book.provider.codes]
+    stored = candidates.nodes * node_gib(workload) + _shared_gib(workload.data)
+    usd: FloatArray = usd_per_gib_hour * stored * candidates.hours
+    if ours:
+        usd[book.billing.isin(frozenset((str(Billing.OWNED),)))] = 0.0
+        usd[~book.tier.isin(frozenset((str(Tier.CLOUD),)))] = 0.0
+    return usd
 
 
 def create(context: PolicyContext) -> CostPolicy:

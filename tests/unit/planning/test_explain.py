@@ -18,8 +18,9 @@ from orchestrator.testing.builders import offer, snapshot, training
 from orchestrator.testing.clock import EPOCH
 from policies.budget.policy import create as create_budget
 from policies.cost.policy import create
+from policies.spot.policy import create as create_spot
 
-POLICIES: tuple[Policy, ...] = (create_budget(PolicyContext()), create(PolicyContext()))
+POLICIES: tuple[Policy, ...] = (create_budget(PolicyContext()), create(PolicyContext()), create_spot(PolicyContext()))
 MARKET = snapshot(
     offer(),
     offer(region="eu-central-1", usd_per_hour=40.0),

@@ -22,7 +22,8 @@ from policies.budget.policy import create as create_budget
 from policies.cost.policy import create as create_cost
 from policies.latency.policy import create as create_latency
 
-POLICIES: tuple[Policy, ...] = (create_cost(PolicyContext()), create_latency(PolicyContext()))
+FREE_DISKS = PolicyContext(settings={"storage_usd_per_gib_month": 0})  # round figures
+POLICIES: tuple[Policy, ...] = (create_cost(FREE_DISKS), create_latency(PolicyContext()))
 BUDGETED: tuple[Policy, ...] = (create_budget(PolicyContext()), *POLICIES)
 SIZED = sizing(effort=FiniteWork(gpu_hours=Band(80.0, 160.0, 240.0), energy_kwh=Band(1.0, 1.0, 1.0)))
 OPTIONS = PlanOptions()

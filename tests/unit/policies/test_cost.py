@@ -23,7 +23,7 @@ from orchestrator.testing.builders import (
     snapshot,
     training,
 )
-from policies.cost.policy import CostPolicy, create, stored_gib
+from policies.cost.policy import CostPolicy, create, node_gib
 
 POLICY = create(PolicyContext())
 SIZED = sizing(effort=FiniteWork(gpu_hours=Band(80.0, 160.0, 240.0), energy_kwh=Band(1.0, 1.0, 1.0)))
@@ -107,28 +107,31 @@ def test_a_place_of_a_provider_without_offers_is_its_own() -> None:
     assert terms["egress"] == pytest.approx([2.0])
 
 
-def test_begun_hours_and_minutes_are_billed_where_the_vendor_counts_in_them() -> None:
-    # 20 h of work: after a boot of 90 s one of hours bills 21 h, one of minutes 20 h 2 min, one of seconds 20.025.
-    boot = {"boot_s": 90.0, "min_billing_s": 0.0}
+def test_half_a_begun_hour_or_minute_is_expected_where_the_vendor_counts_in_them() -> None:
+    boot = {"boot_s": 0.0, "min_billing_s": 0.0}
     hours, minutes = offer(provider="fluidstack", **boot), offer(provider="lambda", **boot)
     terms = prices(offer(**boot), hours, minutes)
-    assert terms["rounding"] == pytest.approx([0.0, 32.0 * (1 - 0.025), 32.0 * 30 / 3600])
-    assert terms["compute"] == pytest.approx([640.0] * 3)
+    assert terms["compute"] == pytest.approx([640.0, 640.0 + 16.0, 640.0 + 32.0 / 120])
+    day = offer(provider="fluidstack", boot_s=0.0, min_billing_s=20.4 * 3600.0)
+    assert prices(day)["compute"] == pytest.approx([640.0 + 16.0]), "the half hour counts towards the least time"
 
 
-def test_what_is_stored_is_the_data_and_two_checkpoints_of_the_state() -> None:
+def test_every_node_stores_two_checkpoints_and_all_share_the_data() -> None:
     job = training(data=DataSet(location="Frankfurt", size_gib=1000.0, result_gib=20.0))
     state_gib = 2 * 14 * 6.74e9 / 2**30
-    somebody, gp3 = offer(boot_s=0.0), offer(provider="aws", boot_s=0.0)
-    stored = prices(somebody, gp3, workload=job)["storage"]
-    assert stored == pytest.approx([usd * (1020.0 + state_gib) * 20.0 / 730.0 for usd in (0.10, 0.08)])
+    gang = sizing(min_gpus=16, effort=SIZED.effort)  # two nodes for ten hours
+    market = snapshot(offer(boot_s=0.0), offer(provider="aws", boot_s=0.0))
+    view = PlanView(workload=job, snapshot=market)
+    two = build(job, market, {"H100-SXM": gang}, Sieve(market.book))
+    stored = POLICY.price(view, two)["storage"].tolist()
+    assert stored == pytest.approx([usd * (1020.0 + 2 * state_gib) * 10.0 / 730.0 for usd in (0.10, 0.08)])
 
 
 def test_an_adapter_and_a_service_store_the_weights_alone() -> None:
     weights_gib = 2 * 6.74e9 / 2**30
-    assert stored_gib(inference()) == pytest.approx(weights_gib)
-    assert stored_gib(fine_tune()) == pytest.approx(weights_gib)
-    assert stored_gib(fine_tune(method=Method.FULL)) == pytest.approx(14 * weights_gib)
+    assert node_gib(inference()) == pytest.approx(weights_gib)
+    assert node_gib(fine_tune()) == pytest.approx(weights_gib)
+    assert node_gib(fine_tune(method=Method.FULL)) == pytest.approx(14 * weights_gib)
 
 
 def test_ones_own_disks_cost_nothing() -> None:
