@@ -28,7 +28,6 @@ from orchestrator.domain.offerbook import OfferBook
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.snapshot import Gap, Snapshot
 from orchestrator.domain.spelling import hint
-from orchestrator.domain.standing import Spend
 from orchestrator.domain.workload import Workload
 from orchestrator.inventory import snapshot as inventory
 from orchestrator.planning.plan import PlanOptions, plan
@@ -37,12 +36,14 @@ from orchestrator.sizing import parameters
 from orchestrator.sizing.parameters import Parameters
 
 if TYPE_CHECKING:
+    from orchestrator.domain.events import Event
     from orchestrator.sizing.learning import Calibration
 
 DEFAULT_CALIBRATION = "default"
 NO_CALIBRATION = "none"
 STORE = "store.db"
-SPENDING = "orchestrator.lifecycle.spending"
+STANDING = "orchestrator.lifecycle.standing"
+STANDING_POLICIES = frozenset({"reliability", "spread"})  # they look at what is held and learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,8 @@ class App:
         """Places, links and egress prices."""
         return network.load()
 
-    def snapshot(self, *, live: bool = True) -> Snapshot:
-        """The market now: bundled and imported prices, and with `live` what the providers say."""
+    def snapshot(self, *, live: bool = True, buying: bool = False) -> Snapshot:
+        """The market now: bundled and imported prices, and with `live` what the providers say; see `standing`."""
         providers, gaps = self.providers() if live else ({}, ())
         found = inventory.take(
             providers,
@@ -147,24 +148,35 @@ class App:
             clock=self.clock,
             deadline_s=self.settings.deadline_s,
         )
-        return replace(found, spends=self.spends()) if self.settings.budgets else found
+        return self.standing(found, buying=buying)
 
-    def spends(self) -> tuple[Spend, ...]:
-        """The purses of the settings, with what the runs of this state folder have spent and will spend of each.
+    def standing(self, found: Snapshot, *, buying: bool = False) -> Snapshot:
+        """`found` with what this state folder holds, has spent and has learned.
+
+        Always for who buys; for a dry run where a budget, a score or a policy of the settings asks for it: most have
+        none, nor time to read a history.
 
         Raises: ConfigError where the store cannot be opened.
         """
-        purses = self.settings.budgets
-        if not purses or not (self.settings.store_url or (self.settings.home / STORE).exists()):
-            return purses
-        spending = importlib.import_module(SPENDING)  # most have no budgets
+        settings = self.settings
+        asked = settings.budgets or settings.reliability or not STANDING_POLICIES.isdisjoint(settings.policies)
+        if not (buying or asked):
+            return found
+        history = importlib.import_module(STANDING)
+        complete: Snapshot = history.standing(
+            found, self._events(), purses=settings.budgets, configured=settings.reliability
+        )
+        return complete
+
+    def _events(self) -> list[Event]:
+        """All that was stored so far."""
+        if not (self.settings.store_url or (self.settings.home / STORE).exists()):
+            return []
         store = self.store()
         try:
-            events = [recorded.event for recorded in store.events()]
+            return [recorded.event for recorded in store.events()]
         finally:
             store.close()
-        found: tuple[Spend, ...] = spending.spends(purses, events, now=self.clock.now())
-        return found
 
     def plan(self, workload: Workload, snapshot: Snapshot, options: PlanOptions | None = None) -> Plan:
         """The pure planner with the installed policies."""
@@ -174,7 +186,7 @@ class App:
     def plan_to_buy(self, workload: Workload) -> Plan:
         """A plan on a fresh snapshot among what can be bought: the controller's planner."""
         options = PlanOptions(buyable_only=True, max_price_age_s=self.settings.max_price_age_s)
-        return self.plan(workload, self.snapshot(), options)
+        return self.plan(workload, self.snapshot(buying=True), options)
 
     def store(self) -> Store:
         """The event store of the settings. Raises: ConfigError where it cannot be opened."""

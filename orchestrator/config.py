@@ -13,17 +13,29 @@ from pathlib import Path
 from orchestrator.domain.approval import ApprovalRule
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.spelling import hint
-from orchestrator.domain.standing import Spend
+from orchestrator.domain.standing import ProviderScore, Spend
 
 Table = Mapping[str, object]
 
 DEFAULT_PROVIDERS: Mapping[str, Table] = {"local": {}}  # on without a line of configuration; others want their table
-KEYS = ("market", "sizing", "providers", "policies", "control", "budget", "budgets")
+KEYS = (
+    "market",
+    "sizing",
+    "providers",
+    "policies",
+    "control",
+    "budget",
+    "budgets",
+    "reliability",
+    "prices",
+    "commitments",
+)
 MARKET_KEYS = ("edition", "deadline_s", "max_price_age_days")
 SIZING_KEYS = ("calibration",)
 BUDGET_KEYS = ("approval_above_usd", "approver")
 PURSE_KEYS = ("team", "cap_usd", "period", "starts_at", "ends_at")
 PERIODS = r"(?P<year>\d{4})(?:-(?:Q(?P<quarter>[1-4])|(?P<month>0[1-9]|1[0-2])))?"
+RELIABILITY_KEYS = ("failures_per_node_hour", "refused")
 CONTROL_KEYS = ("store", "tick_s", "leader_ttl_s", "call_timeout_s", "port")
 
 
@@ -44,6 +56,10 @@ class Settings:
     store_url: str = ""  # "" is SQLite in the state folder
     approval: ApprovalRule | None = None  # what costs more waits for somebody's approval
     budgets: tuple[Spend, ...] = ()  # purses that several jobs pay from, with nothing spent
+    reliability: tuple[ProviderScore, ...] = ()  # how the user says that providers behave, by name
+    prices: tuple[Table, ...] = ()  # negotiated ones, as written: `catalog.agreements` reads them
+    commitments: tuple[Table, ...] = ()  # capacity that is paid for, as written: likewise
+    file: str = ""  # where the settings were read from
     tick_s: float = 0.5
     leader_ttl_s: float = 10.0
     call_timeout_s: float = 60.0  # for one call to one provider
@@ -131,11 +147,39 @@ def parse(document: Table, *, home: Path, file: str) -> Settings:
         store_url=_text(control, "store", "", f"{file}: control"),
         approval=_approval(_table(document, "budget", file), file),
         budgets=_purses(document.get("budgets", []), file),
+        reliability=_scores(_tables(document, "reliability", file), file),
+        prices=_list(document, "prices", file),
+        commitments=_list(document, "commitments", file),
+        file=file,
         tick_s=_positive(control, "tick_s", 0.5, f"{file}: control"),
         leader_ttl_s=_positive(control, "leader_ttl_s", 10.0, f"{file}: control"),
         call_timeout_s=_positive(control, "call_timeout_s", 60.0, f"{file}: control"),
         port=_port(control, f"{file}: control"),
     )
+
+
+def _scores(tables: Mapping[str, Table], file: str) -> tuple[ProviderScore, ...]:
+    """`[reliability.lambda] failures_per_node_hour = 0.001, refused = 0.3`: either or both, of any provider."""
+    return tuple(
+        ProviderScore(
+            provider=name,
+            failures_per_node_hour=_upto(table, "failures_per_node_hour", 1e6, f"{file}: reliability.{name}"),
+            refused=_upto(table, "refused", 1.0, f"{file}: reliability.{name}"),
+            origin="configuration file",
+        )
+        for name, table in sorted(tables.items())
+    )
+
+
+def _upto(table: Table, key: str, most: float, where: str) -> float | None:
+    """A number from 0 to `most`, None where there is none."""
+    _known(table, RELIABILITY_KEYS, where, "")
+    value = table.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise ConfigError(f"{where}.{key} is a number from 0 to {most:,.0f}, not {value!r}")
+    return float(value)
 
 
 def _approval(table: Table, file: str) -> ApprovalRule | None:
@@ -235,6 +279,13 @@ def _tables(document: Table, key: str, file: str) -> dict[str, Table]:
             raise ConfigError(f"{file}: {key}.{name} is a table: [{key}.{name}]")
         tables[name] = value
     return tables
+
+
+def _list(document: Table, key: str, file: str) -> tuple[Table, ...]:
+    given = document.get(key, [])
+    if not isinstance(given, list) or not all(isinstance(table, Mapping) for table in given):
+        raise ConfigError(f"{file}: {key} are a list of tables: [[{key}]]")
+    return tuple(given)
 
 
 def _text(table: Table, key: str, default: str, where: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import uuid
-from dataclasses import replace
 from functools import partial
 
 from orchestrator.app import App
@@ -76,5 +75,5 @@ def plan_to_buy(app: App, gateway: RayGateway, workload: Workload) -> Plan:
         clock=app.clock,
         deadline_s=settings.deadline_s,
     )
-    snapshot = replace(snapshot, spends=app.spends())
+    snapshot = app.standing(snapshot, buying=True)
     return app.plan(workload, snapshot, PlanOptions(buyable_only=True, max_price_age_s=settings.max_price_age_s))
