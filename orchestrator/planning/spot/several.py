@@ -1,0 +1,113 @@
+"""The decision table of several regions: each can be the one that a job runs in, the others stand behind it.
+
+A job that lost its machine asks the others, cheapest first, each of which has capacity with a probability; where none
+has, it waits or runs on demand until one returns. While it runs, a cheaper one may return:
+
+    run_r(w, l) = price_r · min(1, w) + E[S_r(w - 1, l - 1) or, lost, F_r(w - 1, l - 1)]
+    start_r(w)  = run_r(w + change-over) + egress
+    F_r         = search over the regions but r of start, else away
+    S_r         = min(run_r, away), and with RETURNS per slot for each cheaper region j: min(S_r, start_j)
+    away        = wait or on-demand with the period without capacity ageing, into the mean start
+
+Regions fail apart from each other here; what is known of each at the moment enters in `choose.py`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from orchestrator.planning.spot.hazard import SHARE_UP, Floats
+from orchestrator.planning.spot.table import (
+    MODELS,
+    STRIDE,
+    Indices,
+    Setting,
+    Singles,
+    corners,
+    found_bucket,
+    onward,
+    ran,
+    shifted,
+    steps_of,
+)
+
+RETURNS = 0.03  # chance per slot that a region without capacity has some again, over long and short periods
+WAIT, ON_DEMAND = range(2)
+
+
+class Several(NamedTuple):
+    """Values in USD: `run` (layers, models, regions, ages, work), `away` (layers, 2, models, ages, work)."""
+
+    setting: Setting
+    run: Singles
+    away: Singles
+
+
+def _search(start: Floats, chance: Floats, fallback: Floats, but: int = -1) -> Floats:
+    """The expected value of asking the regions but one, cheapest first; `start` is (models, regions, work)."""
+    value = fallback
+    for region in range(start.shape[1] - 1, -1, -1):
+        if region != but:
+            value = value + chance * (np.minimum(start[:, region], value) - value)
+    return value
+
+
+def solve(setting: Setting, models: tuple[tuple[float, float], ...] = MODELS) -> Several:
+    """The table of a setting, for pairs of factors on the hazards."""
+    steps = steps_of(setting, models)
+    pairs, regions, found = np.array(models), len(setting.regions), found_bucket(setting.slot_h)
+    ends, returns = pairs[:, :1], pairs[:, 1:]
+    chance = SHARE_UP * returns / (SHARE_UP * returns + (1.0 - SHARE_UP) * ends)
+    cheaper = (RETURNS * returns)[:, :, None]
+    price, demand = np.minimum(steps.work, 1.0) * steps.spot[:, None], np.minimum(steps.work, 1.0) * steps.on_demand
+    count, ages, size = len(models), steps.lost.shape[1], len(steps.work)
+    held = np.broadcast_to(steps.at_deadline, (count, regions, ages, size)).copy()
+    lost, waits, bought = held[:, :, 0].copy(), held[:, 0].copy(), held[:, 0].copy()
+    looking, found_free, found_bought = held[:, 0, 0].copy(), held[:, 0, 0].copy(), held[:, 0, 0].copy()
+    run_kept = np.empty((steps.layers, *held.shape), np.float32)
+    away_kept = np.empty((steps.layers, 2, *waits.shape), np.float32)
+    run_kept[0], away_kept[0] = steps.at_deadline, steps.at_deadline
+    for step in range(1, (steps.layers - 1) * STRIDE + 1):
+        run = price[:, None] + ran(onward(held, lost, steps.lost[:, None]))
+        wait = onward(waits, found_free, steps.found)
+        bought_away = demand + ran(onward(bought, found_bought, steps.found))
+        bought_looking = demand + ran(looking)
+        for value in (run, wait, bought_away, bought_looking):
+            value[..., 0] = 0.0
+        if step % STRIDE == 0:
+            run_kept[step // STRIDE] = run
+            away_kept[step // STRIDE, WAIT], away_kept[step // STRIDE, ON_DEMAND] = wait, bought_away
+        start, fresh = (shifted(run[:, :, age], steps.change) + setting.egress_usd for age in (found, 0))
+        buy = shifted(bought_looking, steps.change)
+        waits = np.minimum(wait, shifted(bought_away, steps.change))
+        bought = np.minimum(bought_away, wait)
+        looking = np.minimum(bought_looking, _search(start, chance, bought[:, 0]))
+        lost = np.stack([np.minimum(_search(start, chance, waits[:, 0], r), buy) for r in range(regions)], 1)
+        found_free = np.minimum(fresh.mean(1), waits[:, 0])
+        found_bought = np.minimum(np.minimum(fresh.mean(1), bought[:, 0]), bought_looking)
+        held = np.minimum(run, np.minimum(waits[:, 0], buy)[:, None, None])
+        for region in range(1, regions):
+            for other in range(region):
+                gain = np.minimum(held[:, region], start[:, other][:, None]) - held[:, region]
+                held[:, region] += cheaper * gain
+    return Several(setting, run_kept, away_kept)
+
+
+def read_run(table: Several, age: Indices, weight: Floats, work_h: Floats, left_h: Floats) -> Floats:
+    """The value in USD of a spot machine in each region of the table, (jobs, regions); `weight` (jobs, regions, 4)."""
+    point = corners(table.setting, table.run.shape[0], table.run.shape[-1], work_h, left_h)
+    region, model = np.arange(age.shape[1])[:, None, None], np.arange(weight.shape[-1])[:, None]
+    held = table.run[point.layer[:, :, None], model, region, age[:, :, None, None], point.work[:, :, None]]
+    usd: Floats = np.einsum("jrmc,jrm,jrc->jr", held, weight, point.share)
+    return usd
+
+
+def read_away(table: Several, kind: int, age: Indices, weight: Floats, at: tuple[Floats, Floats]) -> Floats:
+    """The value in USD of a slot with no capacity anywhere, (jobs,); `weight` (jobs, 4), `at` (work, left) in hours."""
+    point = corners(table.setting, table.away.shape[0], table.away.shape[-1], *at)
+    model = np.arange(weight.shape[-1])[:, None]
+    held = table.away[point.layer[:, None], kind, model, age[:, None, None], point.work[:, None]]
+    usd: Floats = np.einsum("jmc,jm,jc->j", held, weight, point.share)
+    return usd
