@@ -50,15 +50,19 @@ offers = st.builds(
     boot_s=st.sampled_from([0.0, 600.0]),
 )
 markets = st.lists(offers, min_size=2, max_size=14, unique_by=lambda o: o.label)
-limits = st.builds(
-    Limits,
-    budget_usd=st.sampled_from([None, None, 300.0, 3000.0]),
-    deadline_s=st.sampled_from([None, 3600.0, 6 * 3600.0, 48 * 3600.0]),
-    regions=st.sampled_from([(), ("us-*",), ("eu-central-1",)]),
-    residency=st.sampled_from([(), (), ("EU",)]),
-    providers=st.sampled_from([(), (), ("acme",)]),
-    accelerators=st.sampled_from([(), (), ("A100",)]),
-    billing=st.sampled_from([(), (), (Billing.ON_DEMAND,)]),
+ONE_LIMIT: dict[str, st.SearchStrategy[object]] = {
+    "budget_usd": st.sampled_from([100.0, 300.0, 3000.0]),
+    "deadline_s": st.sampled_from([3600.0, 6 * 3600.0, 48 * 3600.0]),
+    "regions": st.sampled_from([("us-*",), ("eu-central-1",)]),
+    "residency": st.just(("EU",)),
+    "providers": st.just(("acme",)),
+    "accelerators": st.just(("A100",)),
+    "billing": st.just((Billing.ON_DEMAND,)),
+}
+LIFTED: dict[str, object] = {"budget_usd": None, "deadline_s": None, "billing": tuple(Billing)}
+limits = st.one_of(
+    *[st.builds(Limits, **{name: values}) for name, values in ONE_LIMIT.items()],
+    st.builds(Limits, **{name: st.one_of(st.just(getattr(Limits(), name)), v) for name, v in ONE_LIMIT.items()}),
 )
 jobs = st.one_of(
     st.builds(
@@ -137,6 +141,20 @@ def test_a_relaxation_is_what_planning_the_looser_job_gives(listed: list[Offer],
         else:
             assert each.saving_usd == pytest.approx(before.objective_usd - made.best.objective_usd)
             assert each.saving_usd > 1.0 or each.saving_usd > 0.01 * before.objective_usd
+
+
+@given(markets, jobs, st.sampled_from(sorted(ONE_LIMIT)))
+@settings(deadline=None, max_examples=100)
+def test_no_limit_that_costs_something_is_passed_over(listed: list[Offer], job: Workload, name: str) -> None:
+    limit = replace(job.limits, **{name: LIFTED.get(name, ())})  # type: ignore[arg-type]
+    before, after = (
+        plan(each, market_of(listed), POLICIES, PlanOptions(keep=1)).best for each in (job, replace(job, limits=limit))
+    )
+    if after is None or (before is not None and before.objective_usd - after.objective_usd <= 1.0):
+        return
+    field = {"budget_usd": "limits.budget", "deadline_s": "limits.deadline"}.get(name, f"limits.{name}")
+    found = [each for each in relaxations(Case(job, market_of(listed), POLICIES)) if each.limit == field]
+    assert found[0].placement.objective_usd == pytest.approx(after.objective_usd)
 
 
 @given(markets, jobs)
