@@ -36,13 +36,16 @@ from orchestrator.sizing import parameters
 from orchestrator.sizing.parameters import Parameters
 
 if TYPE_CHECKING:
+    from orchestrator.catalog.agreements import Negotiated
     from orchestrator.domain.events import Event
+    from orchestrator.domain.standing import Commitment
     from orchestrator.sizing.learning import Calibration
 
 DEFAULT_CALIBRATION = "default"
 NO_CALIBRATION = "none"
 STORE = "store.db"
 STANDING = "orchestrator.lifecycle.standing"
+AGREEMENTS, NEGOTIATING = "orchestrator.catalog.agreements", "orchestrator.catalog.negotiating"
 STANDING_POLICIES = frozenset({"reliability", "spread"})  # they look at what is held and learned
 
 
@@ -80,7 +83,12 @@ class App:
             clock=self.clock,
             state_dir=_folder(self.settings.home / "providers" / name),
         )
-        return registry.provider_factory(name)(context)
+        provider = registry.provider_factory(name)(context)
+        prices = self.negotiated()
+        if not prices:
+            return provider
+        agreed: Provider = importlib.import_module(NEGOTIATING).negotiating(provider, prices)
+        return agreed
 
     def providers(self) -> tuple[dict[str, Provider], tuple[Gap, ...]]:
         """Every provider that is on and has credentials; the others as gaps."""
@@ -107,8 +115,32 @@ class App:
         }
 
     def market(self) -> OfferBook:
-        """The bundled price book with everything imported."""
-        return market.read(self.settings.catalog_dir, self.settings.edition)
+        """The bundled price book with everything imported, at negotiated prices where there are any.
+
+        Raises: ConfigError where the settings' prices are wrong.
+        """
+        listed, prices = market.read(self.settings.catalog_dir, self.settings.edition), self.negotiated()
+        if not prices:
+            return listed
+        agreed: OfferBook = importlib.import_module(AGREEMENTS).negotiated(listed, prices)
+        return agreed
+
+    def negotiated(self) -> tuple[Negotiated, ...]:
+        """The negotiated prices of the settings. Raises: ConfigError with the file and the key at fault."""
+        tables = self.settings.prices
+        if not tables:
+            return ()  # as for most, who have no time to load what reads them
+        prices: tuple[Negotiated, ...] = importlib.import_module(AGREEMENTS).read_prices(tables, self.settings.file)
+        return prices
+
+    def commitments(self) -> tuple[Commitment, ...]:
+        """The capacity that the settings say is paid for. Raises: ConfigError with the file and the key at fault."""
+        tables = self.settings.commitments
+        if not tables:
+            return ()
+        agreements = importlib.import_module(AGREEMENTS)
+        commitments: tuple[Commitment, ...] = agreements.read_commitments(tables, self.settings.file)
+        return commitments
 
     def accelerators(self) -> tuple[Accelerator, ...]:
         """The bundled accelerator table."""
@@ -151,15 +183,25 @@ class App:
         return self.standing(found, buying=buying)
 
     def standing(self, found: Snapshot, *, buying: bool = False) -> Snapshot:
-        """`found` with what this state folder holds, has spent and has learned.
+        """`found` with what is committed and agreed, and what this state folder holds, has spent and has learned.
 
         Always for who buys; for a dry run where a budget, a score or a policy of the settings asks for it: most have
         none, nor time to read a history.
 
         Raises: ConfigError where the store cannot be opened.
         """
-        settings = self.settings
-        asked = settings.budgets or settings.reliability or not STANDING_POLICIES.isdisjoint(settings.policies)
+        settings, prices = self.settings, self.negotiated()
+        if prices:
+            unused = importlib.import_module(AGREEMENTS).idle(found.book, prices)
+            found = replace(found, gaps=(*found.gaps, *(Gap(provider, detail) for provider, detail in unused)))
+        if settings.commitments:
+            found = replace(found, commitments=self.commitments())
+        asked = (
+            settings.budgets
+            or settings.reliability
+            or settings.commitments
+            or not STANDING_POLICIES.isdisjoint(settings.policies)
+        )
         if not (buying or asked):
             return found
         history = importlib.import_module(STANDING)
