@@ -110,6 +110,7 @@ class Plan:
     gaps: tuple[Gap, ...]
     notes: tuple[str, ...] = ()  # "prices of 12 offers are older than 90 days", ...
     approval: Approval | None = None  # that the best placement needs before it is bought
+    conflicts: tuple[str, ...] = ()  # limits that cannot be kept together, where nothing is feasible
 
     @property
     def best(self) -> Placement | None:

@@ -133,10 +133,11 @@ def _nothing(plan: Plan) -> str:
         return "there is nothing to choose from: the snapshot holds no offers"
     worst = plan.refusals[0]
     example = worst.examples[0]
-    return (
+    most = (
         f"none of {plan.considered:,} offers is feasible; most often, {worst.count:,} times, because of "
         f"{worst.code.value} ({worst.by}): {example.offer} {example.detail}"
     )
+    return "; ".join((most, *plan.conflicts))
 
 
 def _sum(terms: Sequence[Term]) -> str:
@@ -159,10 +160,10 @@ def _ranked(best: Placement, placement: Placement, rank: int) -> Finding:
 
 def _answer(plan: Plan, judgement: Judgement, query: str) -> Explanation:
     book = judgement.sieve.book
-    matching = _matching(book, query)
-    matched = int(np.count_nonzero(matching))
+    asked = matching(book, query)
+    matched = int(np.count_nonzero(asked))
     if not matched:
-        close = _suggestions(book, query)
+        close = suggestions(book, query)
         hint = f"; known and similar: {', '.join(close)}" if close else ""
         return Explanation(
             query=query,
@@ -173,14 +174,14 @@ def _answer(plan: Plan, judgement: Judgement, query: str) -> Explanation:
             suggestions=close,
         )
     order = judgement.best(len(judgement.candidates))
-    ranks = np.flatnonzero(matching[judgement.candidates.offer[order]])
+    ranks = np.flatnonzero(asked[judgement.candidates.offer[order]])
     placements = build(judgement, order[ranks[:SHOWN]])
     best = plan.best
     findings = [
         _ranked(best or placement, placement, rank + 1)
         for rank, placement in zip(ranks[:SHOWN].tolist(), placements, strict=True)
     ]
-    refused = np.flatnonzero(matching & ~judgement.sieve.open)
+    refused = np.flatnonzero(asked & ~judgement.sieve.open)
     for row in refused[: SHOWN - len(findings)].tolist():
         reason = judgement.sieve.reason(row)
         if reason is not None:
@@ -195,7 +196,7 @@ def _answer(plan: Plan, judgement: Judgement, query: str) -> Explanation:
         headline=headline,
         findings=tuple(findings),
         matched=matched,
-        refusals=judgement.sieve.counts(among=matching),
+        refusals=judgement.sieve.counts(among=asked),
     )
 
 
@@ -204,15 +205,15 @@ def _pieces(query: str) -> list[str]:
     return [word.casefold() for word in words if not NODES.match(word)]
 
 
-def _matching(book: OfferBook, query: str) -> BoolArray:
+def matching(book: OfferBook, query: str) -> BoolArray:
     """Shape (n,): every word of the query is in one of the row's words."""
-    matching = np.ones(len(book), np.bool_)
+    found = np.ones(len(book), np.bool_)
     for piece in _pieces(query):
         anywhere = np.zeros(len(book), np.bool_)
         for name in COLUMNS:
             anywhere |= _holds(getattr(book, name), piece)
-        matching &= anywhere
-    return matching
+        found &= anywhere
+    return found
 
 
 def _holds(column: Words, piece: str) -> BoolArray:
@@ -222,7 +223,7 @@ def _holds(column: Words, piece: str) -> BoolArray:
     return np.fromiter(hits, np.bool_, len(column.vocab))[column.codes]
 
 
-def _suggestions(book: OfferBook, query: str) -> tuple[str, ...]:
+def suggestions(book: OfferBook, query: str) -> tuple[str, ...]:
     """Known words that are spelt like those of the query that match nothing."""
     columns: list[Words] = [getattr(book, name) for name in COLUMNS]
     known = {word.casefold(): word for column in columns for word in column.vocab if word}

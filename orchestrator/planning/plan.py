@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from orchestrator.domain.approval import Approval, ApprovalRule
 from orchestrator.domain.contracts import Policy
@@ -18,6 +20,7 @@ from orchestrator.planning.placements import build
 from orchestrator.sizing.parameters import with_calibration
 from orchestrator.sizing.size import size
 
+CONFLICTS = "orchestrator.planning.conflicts"
 METHOD = "exhaustive: every candidate priced"
 
 
@@ -43,7 +46,13 @@ def plan(
     Raises: UserError where the workload names a place, a policy or a setting that nobody knows; ConfigError where a
     policy breaks its contract.
     """
-    return plan_sized(workload, snapshot, sizings_of(workload, snapshot), policies, options)
+    made = plan_sized(workload, snapshot, sizings_of(workload, snapshot), policies, options)
+    if made.ranked or made.feasible:
+        return made
+    odds = importlib.import_module(CONFLICTS)  # most plans have something feasible
+    case = odds.Case(workload, snapshot, tuple(policies), options.buyable_only)
+    found: tuple[str, ...] = odds.conflicts(case, partial(sizings_of, snapshot=snapshot))
+    return replace(made, conflicts=found)
 
 
 def sizings_of(workload: Workload, snapshot: Snapshot) -> Mapping[str, Sizing | Reason]:

@@ -189,7 +189,10 @@ class PlanReport:
                 line(bad("No offers to choose from."), " Import some (isoflop catalog import), or set up a provider.")
             ]
         if self.plan.best is None:
-            return [line(bad("No feasible placement."), " The refusals above say which limit to relax.")]
+            return [
+                line(bad("No feasible placement."), " The refusals above say which limit to relax."),
+                *(line(warn("conflict: "), conflict) for conflict in self.plan.conflicts),
+            ]
         before = "To run it:" if self.plan.workload.program else NO_PROGRAM
         return [line(before), line(code(self.command), indent=2)]
 
