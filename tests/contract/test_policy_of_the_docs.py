@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.contracts import Policy, PolicyContext
+from orchestrator.domain.workload import Setting
 from orchestrator.planning.plan import plan
 from orchestrator.testing.builders import offer, snapshot, training
 from orchestrator.testing.policy_contract import PolicyContract
@@ -36,7 +37,20 @@ class TestDocumentedPolicy(PolicyContract):
 
 
 def test_it_takes_part_in_a_plan(tmp_path: Path) -> None:
-    market = snapshot(offer(provider="aws", region="ap-south-1"), offer(provider="aws", region="eu-north-1"))
+    market = snapshot(offer(provider="aws"), offer(provider="zed"))
     made = plan(training(), market, (documented(tmp_path),))
-    assert made.ranked[0].terms[0].name == "carbon"
-    assert made.refusals[0].examples[0].detail == "has 630 gCO2/kWh; the ceiling is 600"
+    assert [placement.terms[0].usd for placement in made.ranked] == [0.0, 2500.0]
+    assert made.ranked[0].terms[0].name == "onboarding"
+
+
+def test_it_refuses_with_a_sentence(tmp_path: Path) -> None:
+    job = training(settings=(Setting("onboarding", "max_nodes_without_contract", 0.0),))
+    made = plan(job, snapshot(offer(provider="zed")), (documented(tmp_path),))
+    assert made.refusals[0].examples[0].detail == (
+        "would put 1 nodes with a supplier without a contract; at most 0 may be"
+    )
+
+
+def test_it_is_that_of_the_package_in_the_tree() -> None:
+    package = PAGE.parents[1] / "tests" / "fixtures" / "acme-onboarding" / "acme_onboarding" / "policy.py"
+    assert package.read_text(encoding="utf-8") in PAGE.read_text(encoding="utf-8")
