@@ -18,6 +18,7 @@ from orchestrator.spec import documents, quantity
 
 LAYOUT = "orchestrator.interfaces.cli.plan_layout"  # loaded where it is asked for: a plan is quick
 FRONTIER = "orchestrator.interfaces.cli.plan_frontier"  # likewise
+RELAX = "orchestrator.interfaces.cli.plan_relax"  # a dozen plans: for those who ask, and where nothing is feasible
 
 
 def run(
@@ -50,6 +51,7 @@ def run(
     chart: Annotated[
         Path | None, typer.Option("--chart", metavar="FILE", help="Draw the frontier as .svg or .png.")
     ] = None,
+    relax: Annotated[bool, typer.Option("--relax", help="Show what loosening each limit would save.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show where a job would run, what it costs and why; buy nothing.
@@ -86,6 +88,8 @@ def run(
         top=top,
         run=importlib.import_module(LAYOUT).as_run(plan, market) if layout else None,
     )
+    if relax or plan.best is None:
+        report = importlib.import_module(RELAX).with_relaxations(app, plan, market, report, buyable_only=buyable)
     choose(as_json).show(report)
     if plan.best is None:
         raise Infeasible(plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.interfaces.views import format as fmt
+from orchestrator.interfaces.views import relax_view
 from orchestrator.interfaces.views.page import (
     Block,
     Line,
@@ -19,8 +20,10 @@ from orchestrator.interfaces.views.page import (
     line,
     right,
     strong,
+    trimmed,
 )
 from orchestrator.planning.explain import Explanation, Finding
+from orchestrator.planning.relax import Relaxation
 from orchestrator.spec.documents import to_jsonable
 
 
@@ -29,6 +32,7 @@ class ExplainReport:
     """The planner's explanation."""
 
     explanation: Explanation
+    relax: tuple[Relaxation, ...] | None = None  # None: not looked for
 
     def page(self) -> Page:
         """Headline, findings, refusals."""
@@ -45,12 +49,17 @@ class ExplainReport:
                 said = f"{example.offer}: {example.detail}" if example else ""
                 refused.append((fmt.count(refusal.count), refusal.code.value, dim(refusal.by), said))
             columns = (right("offers"), left("reason"), left("by"), left("for example"))
-            blocks += [Title(f"Refused: {fmt.plural(total, 'offer')}"), Table(columns, tuple(refused))]
-        return tuple(blocks)
+            blocks += [Title(f"Refused: {fmt.plural(total, 'offer')}"), Table(columns, tuple(refused)), Line()]
+        if self.relax is not None:
+            blocks += relax_view.blocks(self.relax)
+        return trimmed(blocks)
 
     def document(self) -> object:
         """The explanation, unrounded."""
-        return to_jsonable(self.explanation)
+        told = to_jsonable(self.explanation)
+        if self.relax is None or not isinstance(told, dict):
+            return told
+        return {**told, "relax": relax_view.documents(self.relax)}
 
 
 def _row(finding: Finding) -> tuple[Text, ...]:
