@@ -1,16 +1,17 @@
 """The pages about reasons and policies say what the code does."""
 
+import importlib
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from orchestrator.domain.contracts import PolicyContext
 from orchestrator.domain.reason import ReasonCode
-from policies.cost import policy as cost
-from policies.latency import policy as latency
 
-DOCS = Path(__file__).resolve().parents[3] / "docs"
+ROOT = Path(__file__).resolve().parents[3]
+DOCS = ROOT / "docs"
+PAGES = sorted((DOCS / "policies").glob("*.md"))
 
 
 def test_every_reason_has_one_line_and_no_line_is_about_nothing() -> None:
@@ -18,14 +19,26 @@ def test_every_reason_has_one_line_and_no_line_is_about_nothing() -> None:
     assert listed == [code.value for code in ReasonCode]
 
 
-@pytest.mark.parametrize("defaults", [cost.DEFAULTS, latency.DEFAULTS], ids=["cost", "latency"])
-def test_every_setting_is_documented_with_its_default(defaults: Mapping[str, float]) -> None:
-    page = (DOCS / "policies.md").read_text(encoding="utf-8")
-    for name, value in defaults.items():
-        assert f"| `{name}` | {value:g} |" in page
+def test_the_index_has_every_policy_and_no_other() -> None:
+    listed = re.findall(
+        r"^\| \[([a-z]+)\]\(policies/\1\.md\) \|", (DOCS / "policies.md").read_text(encoding="utf-8"), re.M
+    )
+    assert listed == sorted(path.parent.name for path in (ROOT / "policies").glob("*/policy.py"))
 
 
-def test_every_term_of_the_cost_policy_is_documented() -> None:
-    page = (DOCS / "policies.md").read_text(encoding="utf-8")
-    for term in cost.CostPolicy.bills:
-        assert f"`{term}`" in page
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_the_page_of_a_policy_has_its_settings_with_their_defaults(page: Path) -> None:
+    defaults = importlib.import_module(f"policies.{page.stem}.policy").DEFAULTS
+    text = page.read_text(encoding="utf-8")
+    listed = {row[0]: row[1] for row in re.findall(r"^\| `([a-z_]+)` \| ([-+.0-9a-z]+) \|", text, re.MULTILINE)}
+    assert {name: value for name, value in listed.items() if name in defaults} == {
+        name: f"{value:g}" for name, value in defaults.items()
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_the_page_of_a_policy_has_the_terms_that_it_bills(page: Path) -> None:
+    policy = importlib.import_module(f"policies.{page.stem}.policy").create(PolicyContext())
+    text = page.read_text(encoding="utf-8")
+    for term in getattr(policy, "bills", ()):
+        assert f"`{term}`" in text
