@@ -43,7 +43,7 @@ def conflicts(case: Case, sizer: Sizer) -> tuple[str, ...]:
     is feasible; a pair is found where there is one. The limits told of in one sentence are left out of the next. Where
     nothing is feasible with all limits lifted, that is what is said. Empty for an empty market.
 
-    Judging as often as there are limits, and once more for every pair where three or more are at odds.
+    Judges twice as often as there are limits, and once more for every pair where three or more are at odds.
     """
     if not len(case.snapshot.book):
         return ()
@@ -101,13 +101,16 @@ class _Trial:
 
 
 def _core(trial: _Trial, lifts: tuple[Lift, ...]) -> tuple[Lift, ...]:
-    """The least of `lifts` that refuse everything: one after the other is left out; a pair where there is one."""
+    """The least of `lifts` that refuse everything: one, else a pair, else what leaving out one after another leaves."""
+    for lift in lifts:
+        if not trial.feasible((lift,)):
+            return (lift,)
     core = lifts
     for lift in reversed(lifts):  # what is set in the job is kept longest: it comes first
         rest = tuple(each for each in core if each is not lift)
         if not trial.feasible(rest):
             core = rest
-    if len(core) <= 2:
+    if len(core) == 2:
         return core
     for index, one in enumerate(lifts):
         for other in lifts[index + 1 :]:
