@@ -41,12 +41,15 @@ class Grid(NamedTuple):
     memory_h: float
 
 
+# Set so that the omniscient saving of 12 h of work in 36 h and the share of it that yesterday's day captures come near
+# those of hourly series of 2020: Germany 17.6 % and 46 %, France 11.9 and 27, Great Britain 19.9 and 50, the north-west
+# of the United States 22.7 and 42, New South Wales 17.8 and 92.
 GRIDS = {
-    "wind and coal": Grid(380.0, 0.07, 0.22, 0.07, 0.10, 0.24, 30.0),
-    "nuclear": Grid(55.0, 0.10, 0.08, 0.08, 0.15, 0.15, 36.0),
-    "wind and gas": Grid(200.0, 0.14, 0.06, 0.06, 0.12, 0.28, 26.0),
-    "hydro and solar": Grid(250.0, 0.10, 0.30, 0.03, 0.15, 0.15, 20.0),
-    "coal and solar": Grid(620.0, 0.05, 0.30, 0.02, 0.06, 0.07, 18.0),
+    "wind and coal": Grid(380.0, 0.10, 0.22, 0.07, 0.10, 0.28, 24.0),
+    "nuclear": Grid(55.0, 0.12, 0.06, 0.08, 0.15, 0.20, 24.0),
+    "wind and gas": Grid(200.0, 0.25, 0.08, 0.06, 0.12, 0.27, 24.0),
+    "hydro and solar": Grid(250.0, 0.24, 0.18, 0.03, 0.15, 0.34, 24.0),
+    "coal and solar": Grid(620.0, 0.05, 0.36, 0.02, 0.06, 0.08, 24.0),
 }
 
 
@@ -116,8 +119,7 @@ def walked(series: Hourly, leads: int, *, refit_h: int = DAY_H) -> FloatArray:
     ahead = np.empty((len(series.values), leads))
     for first in range(0, len(series.values), refit_h):
         origins = np.arange(first, min(first + refit_h, len(series.values)))
-        fitted = fit(series.until(first + 1), leads)
-        ahead[origins] = forecasts(series, origins, fitted)
+        ahead[origins] = forecasts(series, origins, leads, fit(series.until(first + 1)))
     return ahead
 
 
