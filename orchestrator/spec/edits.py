@@ -111,7 +111,7 @@ def _source(workload: Workload, said: dict[str, Any], path: str, text: str) -> W
         least["tokens"] = 1
         least["sequence_length"] = workload.sequence_length
     elif isinstance(workload, Inference):
-        least["users"] = [{"place": "0,0", "rate": 1}]
+        least["users"] = [{"place": "0,0", "rate": "1/s"}]
     else:
         least["requests"] = 1
     if isinstance(workload, FineTune):
@@ -127,7 +127,11 @@ def _source(workload: Workload, said: dict[str, Any], path: str, text: str) -> W
 
 
 def _value(path: str, text: str) -> Data:
-    document = read(f"value: {text}\n", path)
+    try:
+        document = read(f"value: {text}\n", path)
+    except SpecError as error:
+        problem = error.problems[0]
+        raise UserError(f"{path} = {text}: {problem.message} ({problem.hint})") from error
     if document.problems or not isinstance(document.data, dict) or set(document.data) != {"value"}:
         raise UserError(f"{path} = {text}: not a value as a job file has them")
     return document.data["value"]
