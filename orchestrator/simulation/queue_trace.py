@@ -57,7 +57,7 @@ def generated(jobs: int, load_gpus: float, rng: np.random.Generator) -> Trace:
     run_s = np.clip(typical[burst] * rng.lognormal(0.0, 1.0, jobs), 10.0, 30 * DAY_S)
     gpus = rng.choice([1, 2, 4, 8, 16], jobs, p=[0.93, 0.023, 0.023, 0.021, 0.003])
     length_s = float(run_s @ gpus) / load_gpus
-    at = np.sort(rng.random(jobs))[burst] * length_s
+    at = np.sort(rng.random(int(burst[-1]) + 1))[burst] * length_s
     at += 0.3 * DAY_S / (2 * np.pi) * np.cos(2 * np.pi * at / DAY_S) + rng.random(jobs) * 60.0
     arrived = np.sort(at)
     return Trace(arrived - arrived[0], run_s, gpus.astype(np.int64))
