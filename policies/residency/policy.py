@@ -17,6 +17,7 @@ from orchestrator.domain.sites import Atlas, Sites
 from orchestrator.domain.spelling import hint
 
 NAME = "residency"
+DEFAULTS: Mapping[str, float] = {}  # its settings are lists of jurisdictions, not numbers
 SETTINGS = ("everybody", "teams")
 WORD = re.compile(r"[A-Z]{2,4}")
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import stat
 import threading
+from datetime import UTC
 from pathlib import Path
 
 import pytest
 
 from orchestrator import config, credentials, installation, registry
+from orchestrator.domain.approval import ApprovalRule
 from orchestrator.domain.errors import ConfigError, MissingCredentials, UserError
 
 
@@ -48,6 +50,78 @@ def test_a_wrong_setting_names_the_file_and_the_key(tmp_path: Path, text: str, t
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text)
     assert str(tmp_path / "config.toml") in str(caught.value)
+    assert told in str(caught.value)
+
+
+def test_budgets_of_teams_and_of_everybody_for_a_period(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        """
+[budget]
+approval_above_usd = 10000
+approver = "cfo@acme"
+[[budgets]]
+team = "research"
+cap_usd = 50000
+period = "2026-Q4"
+[[budgets]]
+cap_usd = 7e4
+period = "2026-12"
+[[budgets]]
+cap_usd = 1
+starts_at = 2027-01-01
+ends_at = 2027-01-02T03:00:00+01:00
+[[budgets]]
+team = "x"
+cap_usd = 1
+period = "2026"
+""",
+    )
+    assert settings.approval == ApprovalRule("cfo@acme", 10000.0)
+    told = [
+        (purse.name, purse.cap_usd, f"{purse.starts_at:%Y-%m-%dT%H}", f"{purse.ends_at:%Y-%m-%dT%H}")
+        for purse in settings.budgets
+    ]
+    assert told == [
+        ("research", 50000.0, "2026-10-01T00", "2027-01-01T00"),
+        ("", 70000.0, "2026-12-01T00", "2027-01-01T00"),
+        ("", 1.0, "2027-01-01T00", "2027-01-02T02"),
+        ("x", 1.0, "2026-01-01T00", "2027-01-01T00"),
+    ]
+    assert all(purse.starts_at.tzinfo is UTC for purse in settings.budgets)
+
+
+def test_without_budgets_nobody_is_asked_and_no_purse_is_kept(tmp_path: Path) -> None:
+    settings = load(tmp_path, "")
+    assert (settings.approval, settings.budgets) == (None, ())
+
+
+PURSE = "[[budgets]]\ncap_usd = 5\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[budget]\napprover = 'a'", "[budget] needs approval_above_usd"),
+        ("[budget]\napproval_above_usd = 5", "and approver"),
+        ("[budget]\napproval_above_usd = -5\napprover = 'a'", "budget.approval_above_usd is a number above 0"),
+        ("[budget]\naprover = 'a'", "did you mean 'approver'?"),
+        ("budgets = 3", "budgets are a list of tables"),
+        ("[[budgets]]\nperiod = '2026'", "budgets[0] needs cap_usd"),
+        (PURSE, "needs either period"),
+        (f"{PURSE}period = '2026-Q5'", "2026-Q4 or 2026-11, not '2026-Q5'"),
+        (f"{PURSE}period = '2026-13'", "not '2026-13'"),
+        (f"{PURSE}period = '2026'\nends_at = 2026-01-01", "needs either period"),
+        (f"{PURSE}starts_at = 2026-01-01", "budgets[0].ends_at is a date"),
+        (f"{PURSE}starts_at = 2026-01-02\nends_at = 2026-01-02", "not after it starts"),
+        (f"{PURSE}starts_at = '2026-01-02'\nends_at = 2026-01-03", "without quotes"),
+        (f"{PURSE}period = '2026-Q4'\n{PURSE}period = '2026-11'", "overlap in time"),
+        (f"{PURSE}tem = 'x'", "did you mean 'team'?"),
+    ],
+)
+def test_a_budget_that_cannot_be_read_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
     assert told in str(caught.value)
 
 
