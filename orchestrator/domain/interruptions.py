@@ -9,6 +9,7 @@ from orchestrator.domain.offerbook import FloatArray, IntArray, OfferBook
 from orchestrator.domain.workload import BatchInference, Checkpointing, Inference, Workload
 
 MAX_EXPONENT = 50.0  # e^50 hours is longer than the Earth is old: such a placement never ends, and stays finite
+NEVER_PER_HOUR = 1e-12  # once in a hundred million years: what is rarer is no risk, and its quotients no numbers
 ASSUMED_SPOT_PER_HOUR = 0.02  # one loss in 50 hours: more than the 5-15 % a day that vendors have published
 # Failures of a usual node of eight devices, which nobody takes back: the sizing's number, which gives its origin.
 USUAL_FAILURES_PER_NODE_HOUR = 3.79 / 1000.0 / 24.0
@@ -37,7 +38,7 @@ def rework(workload: Workload, hazard: FloatArray, nodes: IntArray | FloatArray,
     checkpoint = workload.program.checkpoint if workload.program else Checkpointing()
     tau = max(checkpoint.interval_s, 1.0) / 3600.0
     rate = hazard if isinstance(workload, BatchInference) else hazard * nodes
-    risky = rate > 0
+    risky = rate > NEVER_PER_HOUR
     lost = np.zeros(len(hazard), np.float64)
     exposed, restart = rate[risky], boot_h[risky]
     growth = np.exp(np.minimum(exposed * restart, MAX_EXPONENT)) * np.expm1(np.minimum(exposed * tau, MAX_EXPONENT))

@@ -10,7 +10,7 @@ import numpy as np
 from orchestrator.domain.candidates import Candidates, PlanView, Refusals, Usd
 from orchestrator.domain.contracts import PolicyContext
 from orchestrator.domain.deadline import hours_left
-from orchestrator.domain.interruptions import ASSUMED_SPOT_PER_HOUR, hazards, rework
+from orchestrator.domain.interruptions import ASSUMED_SPOT_PER_HOUR, NEVER_PER_HOUR, hazards, rework
 from orchestrator.domain.knobs import configured, overridden
 from orchestrator.domain.offer import Billing
 from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray, OfferBook
@@ -129,7 +129,7 @@ def _fallback_hours(workload: Workload, candidates: Candidates, exposure: _Expos
     checkpoints and a boot; of a batch's, that of one node in n.
     """
     found = np.zeros(len(candidates), np.float64)
-    rows = np.flatnonzero(_spot(candidates) & (exposure.rate > 0) & (exposure.work_h > 0))
+    rows = np.flatnonzero(_spot(candidates) & (exposure.rate > NEVER_PER_HOUR) & (exposure.work_h > 0))
     checkpoint = workload.program.checkpoint if workload.program else Checkpointing()
     each_h = candidates.book.boot_s[rows] / 3600.0 + 0.5 * max(checkpoint.interval_s, 1.0) / 3600.0
     if isinstance(workload, BatchInference):
@@ -204,7 +204,7 @@ def _spot(candidates: Candidates) -> BoolArray:
 
 
 def _left_to_fall_back(view: PlanView) -> float | None:
-    """Hours to the deadline of work that may go on demand; None without a deadline, and where on demand is ruled out."""
+    """Hours to the deadline of work that may go on demand; None without a deadline, or where on demand is ruled out."""
     allowed = view.workload.limits.billing
     if allowed and Billing.ON_DEMAND not in allowed:
         return None
