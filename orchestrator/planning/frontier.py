@@ -11,7 +11,7 @@ import numpy as np
 from orchestrator.domain.candidates import Candidates
 from orchestrator.domain.contracts import Policy
 from orchestrator.domain.footprint import g_per_kwh, kg_co2
-from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray
+from orchestrator.domain.offerbook import UNKNOWN, BoolArray, FloatArray, IntArray
 from orchestrator.domain.plan import Placement
 from orchestrator.domain.sites import Sites
 from orchestrator.domain.sizing import Service, Sizing
@@ -33,7 +33,8 @@ class Point(NamedTuple):
     """One way on the frontier: `usd` is what is invoiced and `hours` the time, both expected (50th percentile).
 
     For a service `hours` are those until the farthest users have a first token. `kg_known` is False where the grid's
-    carbon intensity is the world's average for want of a better one.
+    carbon intensity is the world's average for want of a better one, `stock_known` where nobody says how many nodes are
+    on sale.
     """
 
     label: str
@@ -43,6 +44,7 @@ class Point(NamedTuple):
     hours: float
     kg_co2: float
     kg_known: bool
+    stock_known: bool
     titles: tuple[str, ...]
 
 
@@ -91,6 +93,7 @@ def frontier(
             hours=float(time_h[row]),
             kg_co2=float(kg[row]),
             kg_known=bool(known[index]),
+            stock_known=bool(candidates.book.available[row] != UNKNOWN),
             titles=titles.get(index, ()),
         )
         for index, row in enumerate(rows.tolist())

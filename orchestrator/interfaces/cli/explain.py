@@ -98,5 +98,8 @@ def _changed(plan: Plan, policies: Sequence[Policy], market: Market, fields: Seq
             raise UserError(f"{path.strip()} is changed twice, to {said[path.strip()]} and to {value.strip()}")
         said[path.strip()] = value.strip()
         workload = edited(workload, path.strip(), value.strip())
-    words = [*(f"{e.words} ({e.offers} offers)" for e in market.edits), *(f"{p} = {v}" for p, v in said.items())]
+    words = [
+        *(f"{e.words} ({e.offers} offer{'s' * (e.offers != 1)})" for e in market.edits),
+        *(f"{p} = {v}" for p, v in said.items()),
+    ]
     return what_if(plan, workload, market.snapshot, policies, words)

@@ -46,6 +46,10 @@ class FrontierReport:
         ]
         if any(not found.points[index].kg_known for index in found.shown):
             blocks.append(line(dim("note: "), "~ is a grid of unknown intensity, taken for the world's average"))
+        if any(not found.points[index].stock_known and found.points[index].nodes > 1 for index in found.shown):
+            blocks.append(
+                line(dim("note: "), "some do not say how many nodes are on sale; they are taken to have enough")
+            )
         if self.frontier.titled(CHEAPEST) != self.frontier.titled(CHOICE):
             blocks.append(line(dim("note: "), "the plan's choice has the least objective, which is more than money"))
         return trimmed(blocks)
