@@ -11,8 +11,11 @@ import pytest
 
 from orchestrator.checkup import Check
 from orchestrator.domain.accelerator import Precision
+from orchestrator.domain.approval import Approval, ApprovalRule
 from orchestrator.domain.contracts import Policy, PolicyContext
 from orchestrator.domain.events import (
+    ApprovalAsked,
+    Approved,
     Event,
     JobEnded,
     LeaseGone,
@@ -113,8 +116,10 @@ def _fields(value: Place) -> dict[str, object]:
     return {"latitude": value.latitude, "longitude": value.longitude, "jurisdictions": ("NL", "EU")}
 
 
-def planned(workload: Workload, *, command: str = "isoflop apply plan.json") -> PlanReport:
-    made = plan(workload, market(), policies(), PlanOptions(max_price_age_s=OLD_S))
+def planned(
+    workload: Workload, *, command: str = "isoflop apply plan.json", approval: ApprovalRule | None = None
+) -> PlanReport:
+    made = plan(workload, market(), policies(), PlanOptions(max_price_age_s=OLD_S, approval=approval))
     return PlanReport(
         plan=made,
         exact=documents.plan_json(made),
@@ -122,6 +127,9 @@ def planned(workload: Workload, *, command: str = "isoflop apply plan.json") -> 
         max_price_age_s=OLD_S,
         run=as_run(made, market()),
     )
+
+
+ASKED = Approval(by="cfo@acme", above_usd=10_000.0, expected_usd=11_000.0, usd=12_500.0)
 
 
 def big() -> Workload:
@@ -185,6 +193,8 @@ def happened() -> tuple[Recorded, ...]:
     told: list[Event] = [
         Submitted(run_id=run, at=at, workload=big(), key="nightly"),
         Moved(run_id=run, at=at, to=RunState.PLANNING, cause="taken up"),
+        ApprovalAsked(run_id=run, at=at, approval=ASKED),
+        Approved(run_id=run, at=at, by="cfo@acme", usd=12_500.0),
         PurchaseIntended(
             run_id=run, at=at, token=token, candidate=0, offer=offer(), nodes=2, usd_per_hour=64.0, fence=1
         ),
@@ -242,6 +252,7 @@ def reports() -> dict[str, Report]:
     return {
         "plan": planned(big()),
         "plan-infeasible": planned(replace(big(), limits=Limits(budget_usd=1.0, residency=("NL",)))),
+        "plan-approval": planned(big(), approval=ApprovalRule("cfo@acme", 1000.0)),
         "plan-service": planned(inference(limits=Limits(budget_usd=50_000.0)), command="isoflop submit serve.yaml"),
         "plan-empty-market": PlanReport(
             plan=plan_of(ranked=(), feasible=0, considered=0, bound=None),
@@ -267,6 +278,18 @@ def reports() -> dict[str, Report]:
         ),
         "run": RunReport(view()),
         "runs": RunsReport((view(), view(id="qwen-9", state=RunState.SUCCEEDED, usd_per_hour=0.0, usd=3.5))),
+        "run-waiting": RunReport(
+            view(
+                state=RunState.WAITING,
+                detail="waiting for cfo@acme's approval of $12,500.00 (expected $11,000.00, above $10,000.00)",
+                attempts=(),
+                progress=None,
+                usd=0.0,
+                usd_per_hour=0.0,
+                remaining_s=None,
+                asked=ASKED,
+            )
+        ),
         "runs-none": RunsReport(()),
         "events": EventsReport(happened()),
         "events-all": EventsReport(happened(), full=True),

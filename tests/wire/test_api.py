@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.domain.approval import Approval
 from orchestrator.domain.errors import ConfigError, IsoflopError, UserError
-from orchestrator.domain.events import CancelAsked, Submitted
+from orchestrator.domain.events import ApprovalAsked, Approved, CancelAsked, Moved, Submitted
 from orchestrator.domain.run import AttemptState, RunState
 from orchestrator.interfaces.api import server
 from orchestrator.interfaces.api.faults import Refused, RunsOpen, UnknownRun
@@ -167,6 +168,54 @@ def test_a_run_that_ended_is_not_cancelled(scene: Scene) -> None:
         scene.finish(run_id, 1)
         assert client.cancel(run_id).state is RunState.SUCCEEDED
     assert not any(isinstance(item.event, CancelAsked) for item in scene.store.events())
+
+
+def asked(scene: Scene, run_id: str) -> Approval:
+    """The run asks for an approval and waits."""
+    at = scene.clock.now()
+    approval = Approval(by="cfo@acme", above_usd=100.0, expected_usd=400.0, usd=500.125)
+    scene.write(
+        Moved(run_id=run_id, at=at, to=RunState.ACQUIRING, cause="candidates"),
+        ApprovalAsked(run_id=run_id, at=at, approval=approval),
+        Moved(run_id=run_id, at=at, to=RunState.WAITING, cause="waiting for cfo@acme"),
+    )
+    return approval
+
+
+def test_the_approver_agrees_to_what_is_asked_for_or_to_more(scene: Scene) -> None:
+    with scene.client() as client:
+        run_id = client.submit(JOB).run_id
+        approval = asked(scene, run_id)
+        assert client.run(run_id).asked == approval
+        assert client.approve(run_id, "cfo@acme").approved_usd == 500.125
+        assert client.approve(run_id, "cfo@acme", up_to_usd=500.12).approved_usd == 500.125, "as it is shown, in cents"
+        assert client.approve(run_id, "cfo@acme", up_to_usd=900.0).approved_usd == 900.0
+    stored = [item.event for item in scene.store.events() if isinstance(item.event, Approved)]
+    assert [(event.by, event.usd) for event in stored] == [("cfo@acme", usd) for usd in (500.125, 500.125, 900.0)]
+
+
+def test_nobody_else_approves_and_not_less_and_not_what_does_not_wait(scene: Scene) -> None:
+    with scene.client() as client:
+        run_id = client.submit(JOB).run_id
+        with pytest.raises(UserError, match="waits for no approval: it is submitted"):
+            client.approve(run_id, "cfo@acme")
+        asked(scene, run_id)
+        for name in ("me", "", "CFO@acme"):
+            with pytest.raises(UserError, match="waits for the approval of cfo@acme, not of"):
+                client.approve(run_id, name)
+        for usd in (499.0, -1.0):
+            with pytest.raises(UserError, match="at least"):
+                client.approve(run_id, "cfo@acme", up_to_usd=usd)
+        with pytest.raises(UnknownRun):
+            client.approve("nobody", "cfo@acme")
+    for body in ({}, {"by": 3}, {"by": "cfo@acme", "up_to_usd": "much"}, {"by": "cfo@acme", "up_to_usd": True}):
+        answer = scene.http.post(f"/v1/runs/{run_id}/approve", headers=headers(), json=body)
+        assert answer.status_code == 400, answer.text
+    answer = scene.http.post(
+        f"/v1/runs/{run_id}/approve", headers=headers(), content=b'{"by": "cfo@acme", "up_to_usd": 1e999}'
+    )
+    assert answer.status_code == 400
+    assert not any(isinstance(item.event, Approved) for item in scene.store.events())
 
 
 def test_logs_of_all_attempts_are_followed_to_the_end(scene: Scene) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -221,6 +222,31 @@ def test_cancel_needs_a_control_plane(cli: Cli) -> None:
     ran = cli("cancel", "train-1a2b")
     assert ran.code == 2
     assert "isoflop up" in ran.err
+
+
+def test_approve_needs_a_control_plane_and_an_amount_that_is_one(cli: Cli) -> None:
+    ran = cli("approve", "train-1a2b", "--as", "cfo@acme")
+    assert ran.code == 2
+    assert "isoflop up" in ran.err
+    assert "--up-to" in cli("approve", "train-1a2b", "--up-to", "much").err
+
+
+def test_a_team_without_money_left_plans_nothing_and_says_why(cli: Cli, tmp_path: Path) -> None:
+    home = Path(os.environ["ISOFLOP_HOME"])
+    home.mkdir(exist_ok=True)
+    (home / "config.toml").write_text(
+        "[budget]\napproval_above_usd = 1\napprover = 'cfo@acme'\n"
+        "[[budgets]]\nteam = 'research'\ncap_usd = 2\nstarts_at = 2000-01-01\nends_at = 2999-01-01\n"
+    )
+    path = tmp_path / "job.yaml"
+    path.write_text("kind: FineTune\nname: x\nteam: research\nmodel: {parameters: 7B}\ntokens: 200M\n")
+    ran = cli("plan", str(path), "--offline", "--json")
+    assert ran.code == 3
+    codes = {refusal["code"] for refusal in json.loads(ran.out)["refusals"]}
+    assert "pace" in codes
+    path.write_text("kind: FineTune\nname: x\nmodel: {parameters: 7B}\ntokens: 200M\n")
+    asked = json.loads(cli("plan", str(path), "--offline", "--json").out)["approval"]
+    assert (asked["by"], asked["above_usd"]) == ("cfo@acme", 1.0)
 
 
 def test_down_where_nothing_runs_is_no_error(cli: Cli) -> None:
