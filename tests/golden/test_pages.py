@@ -71,6 +71,7 @@ from policies.cost.policy import create as cost
 from policies.deadline.policy import create as deadline
 from policies.latency.policy import create as latency
 from policies.residency.policy import create as residency
+from policies.spot.policy import create as spot
 
 Golden = Callable[[str, str], None]
 OLD_S = 90 * 86400.0
@@ -88,7 +89,7 @@ T4 = accelerator(
 
 
 def policies() -> tuple[Policy, ...]:
-    return tuple(create(PolicyContext()) for create in (budget, cost, deadline, latency, residency))
+    return tuple(create(PolicyContext()) for create in (budget, cost, deadline, latency, residency, spot))
 
 
 def market() -> Snapshot:
