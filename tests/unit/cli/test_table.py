@@ -16,7 +16,9 @@ from tests.unit.cli.conftest import Cli
 
 FOLDER = Path(inspect.getfile(application)).parent
 HELPERS = {"__init__", "application", "main", "table", "errors", "files", "judging", "session", "control"} | {
+    "plan_frontier",
     "plan_layout",
+    "plan_relax",
     "size_asked",
     "size_break_even",
     "size_options",
