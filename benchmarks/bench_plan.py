@@ -3,7 +3,7 @@
     python benchmarks/bench_plan.py [--json]
 
 Each size runs in a process of its own, so that its peak memory is its own. The loop does the same arithmetic (nodes,
-hours, compute, boot, interruption) one offer at a time and keeps the best; times are the best of several runs, and the
+hours, compute, boot, disks) one offer at a time and keeps the best; times are the best of several runs, and the
 ratio compares two numbers of one process. Real offers are read where a folder `../shared/data` lies beside the
 repository; elsewhere the bundled price book stands in. The devices, places and egress prices are the product's own.
 """
@@ -26,6 +26,7 @@ import numpy as np
 
 from orchestrator.catalog import accelerators, network, pricebook
 from orchestrator.catalog.importer import BadRows, read_csv
+from orchestrator.domain.billed import BILLING_STEP_S
 from orchestrator.domain.contracts import Policy, PolicyContext
 from orchestrator.domain.offerbook import OfferBook, Words
 from orchestrator.domain.sizing import FiniteWork, Sizing
@@ -36,6 +37,8 @@ from orchestrator.sizing.size import size
 from orchestrator.testing.builders import model
 from orchestrator.testing.clock import EPOCH
 from policies.budget.policy import create as create_budget
+from policies.cost.policy import DEFAULTS as COST
+from policies.cost.policy import STORAGE, node_gib
 from policies.cost.policy import create as create_cost
 from policies.latency.policy import create as create_latency
 
@@ -97,15 +100,12 @@ def loop(workload: Training, snapshot: Snapshot) -> float:
         if stock != -1 and nodes > stock:
             continue
         hours = boot_h + work / (share * (nodes * whole) ** grows)
-        usd = nodes * price * max(hours, column["min_billing_s"][row] / 3600)
-        hazard = column["interruption_rate"][row]
-        if math.isnan(hazard):
-            hazard = 0.02 if column["billing"][row] == "spot" else 0.0
-        if hazard:
-            rate, tau = hazard * nodes, 900 / 3600
-            usd += (
-                nodes * price * (hours - boot_h) * (math.exp(rate * boot_h) * math.expm1(rate * tau) / (rate * tau) - 1)
-            )
+        provider = column["provider"][row]
+        begun_h = BILLING_STEP_S.get(provider, 0.0) / 7200
+        usd = nodes * price * max(hours + begun_h, column["min_billing_s"][row] / 3600)
+        if column["billing"][row] != "owned" and column["tier"][row] == "cloud":
+            listed = COST.get(f"{STORAGE}_{provider}", COST[STORAGE])
+            usd += nodes * node_gib(workload) * listed / 730 * hours
         best = min(best, usd)
     return best
 
