@@ -19,7 +19,7 @@ NEVER: Final = -inf
 class Outlook(NamedTuple):
     """What a forecast looks at and how fast it learns, in seconds; `floor` is a load that counts as next to nothing.
 
-    `patience_s` of work may queue, so that a short peak needs less capacity than it brings (`_highest`).
+    `patience_s` of work may queue, so that a short peak needs less capacity than it brings (`highest`).
 
     `horizon_s` is the boot time of a replica and a tick: what is ordered now helps no sooner. `spread` is the standard
     deviation of the logarithm of the error that is believed before anything was seen, with the weight of `prior_s`.
@@ -31,7 +31,7 @@ class Outlook(NamedTuple):
     season_s: float = 86_400.0
     fast_s: float = 50.0
     slow_s: float = 250.0
-    memory_s: float = 14_400.0
+    memory_s: float = 86_400.0
     spread: float = 0.1
     prior_s: float = 600.0
 
@@ -115,7 +115,7 @@ def learn(history: History, at_s: float, load: float, outlook: Outlook) -> Histo
     ended = [due for due in history.due if due.at_s <= at_s]
     for due in ended:
         share = elapsed / len(ended) / min(outlook.memory_s, outlook.prior_s + history.seen_s - outlook.slow_s)
-        errors = _judged(errors, due.values, _highest(recent, outlook.patience_s), share, outlook)
+        errors = _judged(errors, due.values, highest(recent, outlook.patience_s), share, outlook)
     following = history._replace(
         at_s=at_s,
         fast=fast,
@@ -166,20 +166,21 @@ def _candidates(history: History, outlook: Outlook) -> tuple[float, ...]:
 
 
 def _season_ratio(history: History, outlook: Outlook) -> float:
-    """How much higher the load came in the horizon after this time of the last season, in a factor; 1 if unknown."""
+    """How much higher the load came within the horizon after this time of the last season, as a factor from 1 to 4."""
     if not history.profile:
         return 1.0
-    here = _season_bin(history.at_s, outlook)
-    ahead = _season_bin(history.at_s + outlook.horizon_s, outlook)
-    now, then = history.profile[here], history.profile[ahead]
-    if now < 0.0 or then < 0.0:
-        return 1.0
-    # The share of the way into the next bin that the horizon goes.
     bin_s = outlook.season_s / SEASON_BINS
-    following = history.profile[(here + 1) % SEASON_BINS]
-    reach = min(1.0, outlook.horizon_s / bin_s)
-    then = then if outlook.horizon_s > bin_s or following < 0.0 else now + reach * (following - now)
-    return min(4.0, max(0.25, (then + outlook.floor) / (now + outlook.floor)))
+    here = _season_bin(history.at_s, outlook)
+    now = history.profile[here]
+    # A horizon that ends within the next bin takes as much of its rise as it reaches into it.
+    into = (history.at_s + outlook.horizon_s) / bin_s - history.at_s // bin_s
+    reached = [history.profile[(here + step) % SEASON_BINS] for step in range(1, min(int(into), SEASON_BINS - 1) + 1)]
+    if now < 0.0 or not reached or min(reached) < 0.0:
+        return 1.0
+    share = into - int(into)
+    before = reached[-2] if len(reached) > 1 else now
+    highest_load = max(now, *reached[:-1], before + share * (reached[-1] - before))
+    return min(4.0, (highest_load + outlook.floor) / (now + outlook.floor))
 
 
 def _season_bin(at_s: float, outlook: Outlook) -> int:
@@ -196,7 +197,7 @@ def _seasonal(history: History, load: float, elapsed: float, outlook: Outlook) -
     return history._replace(profile=tuple(profile), bin_sum=(here, load * elapsed, elapsed))
 
 
-def _highest(recent: tuple[Look, ...], patience_s: float) -> float:
+def highest(recent: tuple[Look, ...], patience_s: float) -> float:
     """The least capacity that would have served `recent` with no queue of more than `patience_s` seconds of work.
 
     Over all stretches of looks in a row, the highest of work/(length + patience): the fluid queue of Lindley's

@@ -16,6 +16,7 @@ PRIOR_S: Final = 8 * 3600.0  # between two losses of a zone that nobody has seen
 PRIOR_LOSSES: Final = 0.5  # what the prior counts for
 PRIOR_WHOLE: Final = 0.5  # chance that a loss takes all replicas in the zone
 SLACK_BOOTS: Final = 3.0  # boots' worth of shortage by which the worth of a spare changes e-fold
+MOVE_S: Final = 1_800.0  # in which a move to a calmer zone must have paid for its boot
 COVERED: Final = 0.05  # of a shortage, what a loss counts that the spares cover
 PRIOR_REGION: Final = 0.25  # and those of the region's other zones
 LOOK_S: Final = 300.0  # between two looks at how many to spare while nothing happens
@@ -172,7 +173,8 @@ def hedge(held: Held, state: HedgeState, rules: HedgeRules) -> tuple[Orders, Hed
     state = _learned(held, state, rules)
     risk = hazards(state.belief)
     counts = [ready + booting for ready, booting in zip(held.ready, held.booting, strict=True)]
-    if any(held.lost) or held.now_s - state.looked_s >= LOOK_S:
+    look = held.now_s - state.looked_s >= LOOK_S
+    if look or any(held.lost):
         state = _looked(risk, state, rules)._replace(looked_s=held.now_s)
     wanted = rules.needed - state.base + state.spares
     zones = Zones(risk, state.belief.share, rules, state.spares, state.worth)
@@ -184,6 +186,8 @@ def hedge(held: Held, state: HedgeState, rules: HedgeRules) -> tuple[Orders, Hed
     own = held.on_demand_ready + held.on_demand_booting
     stand_in = max(state.base, min(own, max(0, rules.needed - serving)))
     missing = max(0, rules.needed - sum(keep) - stand_in)
+    if look and launch == 0 and not sum(held.booting) and _better(keep, zones):
+        launch = 1  # once it serves, the worst one goes
     walk = _walk(keep, launch, zones) if launch else ()
     return Orders(tuple(keep), launch, walk, stand_in, launch - min(launch, missing)), state
 
@@ -308,6 +312,17 @@ def _kept(counts: list[int], held: Held, wanted: int, zones: Zones) -> list[int]
         fewer = np.maximum(np.array(keep) - 1, 0)
         keep[int(np.argmax(np.where(filled, zones.costs(fewer.tolist()), -inf)))] -= 1
     return keep
+
+
+def _better(keep: list[int], zones: Zones) -> bool:
+    """Whether a replica of the worst zone is worth moving to the best one: it saves the boot within `MOVE_S`."""
+    if not sum(keep):
+        return False
+    fewer = np.maximum(np.array(keep) - 1, 0)
+    worst = int(np.argmax(np.where(np.array(keep) > 0, zones.costs(fewer.tolist()), -inf)))
+    left = [count - (zone == worst) for zone, count in enumerate(keep)]
+    costs = zones.costs(left)
+    return bool((costs[worst] - costs.min()) * MOVE_S > zones.rules.usd_per_hour[worst] * zones.rules.boot_s)
 
 
 def _walk(keep: Sequence[int], launch: int, zones: Zones) -> tuple[int, ...]:
