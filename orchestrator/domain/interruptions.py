@@ -41,6 +41,8 @@ def rework(workload: Workload, hazard: FloatArray, nodes: IntArray | FloatArray,
     risky = rate > NEVER_PER_HOUR
     lost = np.zeros(len(hazard), np.float64)
     exposed, restart = rate[risky], boot_h[risky]
-    growth = np.exp(np.minimum(exposed * restart, MAX_EXPONENT)) * np.expm1(np.minimum(exposed * tau, MAX_EXPONENT))
-    lost[risky] = np.maximum(growth / (exposed * tau) - 1.0, 0.0)
+    saved = np.minimum(exposed * tau, MAX_EXPONENT)
+    growth = np.exp(np.minimum(exposed * restart, MAX_EXPONENT)) * np.expm1(saved)
+    # The same bound on both sides of the line: what more hazard costs never falls.
+    lost[risky] = np.maximum(growth / saved - 1.0, 0.0)
     return lost
