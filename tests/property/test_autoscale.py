@@ -113,10 +113,8 @@ def test_chances_of_shortage_are_those_of_drawn_losses(seed: int, losses_a_day: 
         rate = hazard[list(zones)].sum()
         for draw in np.flatnonzero(rng.random(draws) < 1.0 - np.exp(-rate * window)):
             zone = int(rng.choice(zones, p=hazard[list(zones)] / rate))
-            if len(zones) > 1 and rng.random() < share.region:
-                lost[draw] += sum(counts[other] for other in zones)
-            else:
-                lost[draw] += counts[zone] if rng.random() < share.whole else 1
+            hit = [zone, *(other for other in zones if other != zone and rng.random() < share.region)]
+            lost[draw] += sum(counts[one] if rng.random() < share.whole else 1 for one in hit)
     tail = shortfall(counts, hazard.tolist(), share, groups, window)
     for spares in range(4):
         seen = float((lost > spares).mean())

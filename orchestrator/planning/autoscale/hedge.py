@@ -15,10 +15,11 @@ MEMORIES_S: Final = (3_600.0, 21_600.0, 172_800.0)  # half-lives of what zones a
 PRIOR_S: Final = 8 * 3600.0  # between two losses of a zone that nobody has seen
 PRIOR_LOSSES: Final = 0.5  # what the prior counts for
 PRIOR_WHOLE: Final = 0.5  # chance that a loss takes all replicas in the zone
+AIM: Final = 0.7  # of the shortage that the target allows, so that a bad day at the end does not break it
 SLACK_BOOTS: Final = 3.0  # boots' worth of shortage by which the worth of a spare changes e-fold
 MOVE_S: Final = 1_800.0  # in which a move to a calmer zone must have paid for its boot
 COVERED: Final = 0.05  # of a shortage, what a loss counts that the spares cover
-PRIOR_REGION: Final = 0.25  # and those of the region's other zones
+PRIOR_REGION: Final = 0.15  # chance that it comes to another zone of the region
 LOOK_S: Final = 300.0  # between two looks at how many to spare while nothing happens
 
 
@@ -78,7 +79,7 @@ class HedgeRules(NamedTuple):
 
 
 class Share(NamedTuple):
-    """Chances that a loss takes all replicas of its zone, and those of its region's others; how often each was seen.
+    """Chances that a loss takes all replicas of its zone, and comes to another of its region; how often each was seen.
 
     Means of Beta distributions that start from a prior with the weight of two losses.
     """
@@ -143,29 +144,40 @@ def shortfall(
     """The probabilities of losing more than 0, 1, 2, ... of the replicas held within `window_s`, (replicas + 1,).
 
     Regions lose independently, at most once in the window. A loss begins in one of the zones held, in proportion to
-    their hazards; with the chance `share.region` it takes the region's other replicas too, and else one replica of the
-    zone, or with the chance `share.whole` all. Losses that come together are what makes spreading pay. By convolution
-    over regions.
+    their hazards, and comes to each other zone of the region with the chance `share.region`. A zone that is hit loses
+    one replica, or with the chance `share.whole` all. Losses that come together are what makes spreading pay. By
+    convolution over zones and regions.
     """
     chances = np.array([1.0])
     for group in sorted(set(groups)):
         held = [zone for zone in range(len(counts)) if groups[zone] == group and counts[zone]]
-        total = sum(counts[zone] for zone in held)
-        if not total:
+        rates = [hazard_per_s[zone] for zone in held]
+        if not held or not sum(rates):
+            chances = np.append(chances, np.zeros(sum(counts[zone] for zone in held)))
             continue
-        rate = sum(hazard_per_s[zone] for zone in held)
-        loss = 1.0 - exp(-rate * window_s)
-        own = np.zeros(total + 1)
-        own[0] = 1.0 - loss
-        for zone in held:
-            chance = loss * hazard_per_s[zone] / rate if rate else 0.0
-            alone = len(held) == 1
-            together = 0.0 if alone else share.region
-            own[total] += chance * together
-            own[1] += chance * (1.0 - together) * (1.0 - share.whole)
-            own[counts[zone]] += chance * (1.0 - together) * share.whole
+        loss = 1.0 - exp(-sum(rates) * window_s)
+        hit = [_zone_losses(counts[zone], share.whole) for zone in held]
+        maybe = [share.region * one for one in hit]
+        for one in maybe:
+            one[0] += 1.0 - share.region
+        own = np.zeros(sum(counts[zone] for zone in held) + 1)
+        for first, rate in enumerate(rates):
+            several = hit[first]
+            for other, one in enumerate(maybe):
+                if other != first:
+                    several = np.convolve(several, one)
+            own += loss * rate / sum(rates) * several
+        own[0] += 1.0 - loss
         chances = np.convolve(chances, own)
     return np.asarray(np.append(np.cumsum(chances[::-1])[::-1][1:], 0.0))
+
+
+def _zone_losses(count: int, whole: float) -> npt.NDArray[np.float64]:
+    """The distribution of how many a zone of `count` replicas loses when it is hit, (count + 1,)."""
+    losses = np.zeros(count + 1)
+    losses[1] += 1.0 - whole
+    losses[count] += whole
+    return losses
 
 
 def hedge(held: Held, state: HedgeState, rules: HedgeRules) -> tuple[Orders, HedgeState]:
@@ -234,9 +246,11 @@ def _shared(share: Share, before: npt.NDArray[np.int64], lost: npt.NDArray[np.in
     for group in sorted({groups[zone] for zone in np.flatnonzero(lost)}):
         zones = [zone for zone in np.flatnonzero(before) if groups[zone] == group]
         hit = [zone for zone in zones if lost[zone]]
-        if len(zones) > 1:
-            seen = share.region_seen + 1.0
-            share = share._replace(region=share.region + (float(len(hit) > 1) - share.region) / seen, region_seen=seen)
+        others = float(len(zones) - 1)
+        if others:
+            seen = share.region_seen + others
+            with_it = (len(hit) - 1.0 - others * share.region) / seen
+            share = share._replace(region=share.region + with_it, region_seen=seen)
         for zone in hit:
             if before[zone] > 1:
                 seen = share.whole_seen + 1.0
@@ -257,14 +271,16 @@ class Zones(NamedTuple):
     def costs(self, counts: Sequence[int]) -> npt.NDArray[np.float64]:
         """What one more replica in each zone costs, in USD per hour, the shortage that it brings priced.
 
-        Without spares any loss is a shortage, so that one calm zone is best for all. With them a shortage takes a zone,
-        or a region, that holds more than the spares; other losses count little (`COVERED`), as they need a second one.
+        Without spares any loss is a shortage, so that one calm zone is best for all. With them a shortage takes a zone
+        that holds more than the spares, or as many others of the region; other losses count little (`COVERED`), as they
+        need a second one.
         """
         rules, share = self.rules, self.share
         own, groups = np.asarray(counts), np.asarray(rules.groups)
         region = np.bincount(groups, weights=own)[groups]
         if self.spares:
-            hurts = share.whole * (own >= self.spares) + share.region * (region >= self.spares) + COVERED
+            together = np.minimum(1.0, (region - own) * share.region**self.spares)
+            hurts = share.whole * (own >= self.spares) + together + COVERED
         else:
             hurts = np.where(own > 0, 1.0 - share.whole, 1.0)
         usd = np.asarray(rules.usd_per_hour)
@@ -285,7 +301,7 @@ def _looked(risk: npt.NDArray[np.float64], state: HedgeState, rules: HedgeRules)
     The price of shortage is one spot replica for `worth` of the time. It starts from the share that the target allows:
     while less was used than is allowed, shortage is cheaper.
     """
-    allowed = 1.0 - rules.target
+    allowed = AIM * (1.0 - rules.target)
     used = state.short_s - allowed * (state.at_s - state.begun_s)
     worth = allowed * exp(min(20.0, max(-20.0, -used / (SLACK_BOOTS * max(rules.boot_s, rules.tick_s)))))
     price = float(np.median(rules.usd_per_hour)) or 1.0
