@@ -1,75 +1,114 @@
-"""Spot baselines: SpotHedge, round robin and on-demand alone, as their papers describe them."""
+"""Policies to compare with, from their papers' descriptions; all of them pay for what they ask."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import numpy as np
+from numpy.typing import NDArray
 
-from orchestrator.planning.autoscale.hedge import Held, Orders
+from orchestrator.planning.spot import choose
+from orchestrator.planning.spot.choose import Table
+from orchestrator.planning.spot.hazard import Floats, chance_up
+from orchestrator.planning.spot.state import NOWHERE, ON_DEMAND, SPOT, WAIT, Market, Reach, State, reach
+from orchestrator.simulation.spot_replay import Decider
 
-
-class OnDemand:
-    """`needed` on-demand replicas and nothing else."""
-
-    def __init__(self, zones: int, needed: int) -> None:
-        self._none, self._needed = (0,) * zones, needed
-
-    def __call__(self, held: Held) -> Orders:
-        """The same at every tick."""
-        return Orders(self._none, 0, (), self._needed)
+Indices = NDArray[np.intp]
+ENOUGH = 1.2  # capacity wanted over what the deadline needs (price threshold)
 
 
-class RoundRobin:
-    """Spot alone, each lost replica launched in the next zone in turn, `extra` more than needed."""
+def table_policy(table: Table, market: Market) -> Decider:
+    """Ours: the decision table."""
 
-    def __init__(self, zones: int, needed: int, extra: int = 0) -> None:
-        self._zones, self._wanted, self._turn = zones, needed + extra, 0
+    def decide(state: State, asked: NDArray[np.bool_]) -> tuple[Indices, Indices]:
+        del asked  # a region that said no is known to be without capacity
+        choice = choose.values(table, market, state)
+        return choice.kind, choice.region
 
-    def __call__(self, held: Held) -> Orders:
-        """One launch per missing replica, each tick from the zone after the last."""
-        keep = _counts(held)
-        missing = max(0, self._wanted - sum(keep))
-        walk = tuple((self._turn + step) % self._zones for step in range(missing))
-        self._turn = (self._turn + missing) % self._zones
-        return Orders(keep, missing, walk, 0, missing)
+    return decide
 
 
-class SpotHedge:
-    """SpotHedge of SkyServe (Mao et al., EuroSys 2025), sections 3.1 and 3.2.
+def _home(market: Market, state: State) -> Indices:
+    """Where on-demand runs: where the checkpoint lies, at first where it is cheapest."""
+    return np.where(state.region == NOWHERE, market.on_demand_usd_per_hour.argmin(), state.region)
 
-    Zones are in one of two lists: available (Z_A) or preempting (Z_P). A zone whose replica is lost or refused goes to
-    Z_P, one whose replica gets ready to Z_A; where fewer than two zones are left in Z_A, Z_P is emptied into it. A
-    launch goes to the zone of Z_A with the fewest replicas. It holds needed + extra spot replicas and as many on demand
-    as min(needed, needed + extra - ready spot).
+
+def _next_spot(market: Market, state: State, may: Reach, limit: Floats) -> tuple[NDArray[np.bool_], Indices]:
+    """Whether there is a region to ask, and the cheapest up to a limit (jobs,), the last one lost at the end."""
+    known_away = (state.seen.unseen_h == 0.0) & ~state.seen.up
+    here = state.region[:, None] == np.arange(may.spot.shape[1])
+    allowed = may.spot & ~known_away & (state.spot_usd_per_hour <= limit[:, None] + 1e-12)
+    allowed &= state.spot_usd_per_hour < market.on_demand_usd_per_hour.min()
+    rank = np.where(allowed, state.spot_usd_per_hour + 1e6 * here, np.inf)
+    return allowed.any(1), rank.argmin(1)
+
+
+def on_demand_only(market: Market) -> Decider:
+    """On demand from the start."""
+
+    def decide(state: State, asked: NDArray[np.bool_]) -> tuple[Indices, Indices]:
+        del asked
+        return np.full(len(state.work_h), ON_DEMAND), _home(market, state)
+
+    return decide
+
+
+def greedy(market: Market) -> Decider:
+    """Any spot, kept until it is lost; on-demand for good when the slack is gone."""
+
+    def decide(state: State, asked: NDArray[np.bool_]) -> tuple[Indices, Indices]:
+        del asked
+        may = reach(market, state)
+        stay = np.asarray((may.on_spot & may.spot).any(1))
+        some, where = _next_spot(market, state, may, np.full(len(state.work_h), np.inf))
+        bought = state.mode == ON_DEMAND
+        kind = np.where(bought, ON_DEMAND, np.where(stay | some, SPOT, np.where(may.wait, WAIT, ON_DEMAND)))
+        spot = np.where(stay, state.region, where)
+        return kind, np.where(kind == ON_DEMAND, _home(market, state), np.where(kind == SPOT, spot, state.region))
+
+    return decide
+
+
+def uniform_progress(market: Market, work_h: Floats, time_h: Floats) -> Decider:
+    """Uniform Progress ("Can't Be Late", NSDI '24), over several regions with failover by price, UP(S).
+
+    Any spot is taken; without spot, on-demand as soon as the progress is behind the line from nothing at the start to
+    all at the deadline, and until it is ahead by two change-overs.
     """
+    ahead_h = 2.0 * float(np.diag(market.change_over_h).max())
 
-    def __init__(self, zones: int, needed: int, extra: int) -> None:
-        self._needed, self._extra = needed, extra
-        self._preempting: list[bool] = [False] * zones
+    def decide(state: State, asked: NDArray[np.bool_]) -> tuple[Indices, Indices]:
+        del asked
+        may = reach(market, state)
+        stay = np.asarray((may.on_spot & may.spot).any(1))
+        some, where = _next_spot(market, state, may, np.full(len(state.work_h), np.inf))
+        passed, progress, rate = time_h - state.left_h, work_h - state.work_h, work_h / time_h
+        bought = state.mode == ON_DEMAND
+        behind = np.where(bought, progress < (passed + ahead_h) * rate, progress < passed * rate - 1e-9)
+        kind = np.where(stay | some, SPOT, np.where(behind | ~may.wait, ON_DEMAND, WAIT))
+        spot = np.where(stay, state.region, where)
+        return kind, np.where(kind == ON_DEMAND, _home(market, state), np.where(kind == SPOT, spot, state.region))
 
-    def __call__(self, held: Held) -> Orders:
-        """One tick of dynamic placement and fallback."""
-        for zone, (lost, refused, ready) in enumerate(zip(held.lost, held.refused, held.ready, strict=True)):
-            if lost or refused:
-                self._preempting[zone] = True
-            elif ready:
-                self._preempting[zone] = False
-        if self._preempting.count(False) < 2:
-            self._preempting = [False] * len(self._preempting)
-        keep = _counts(held)
-        missing = max(0, self._needed + self._extra - sum(keep))
-        ready = sum(held.ready)
-        fallback = max(0, min(self._needed, self._needed + self._extra - ready))
-        return Orders(keep, missing, self._walk(keep, missing), fallback, missing)
-
-    def _walk(self, keep: Sequence[int], missing: int) -> tuple[int, ...]:
-        placed, walk = list(keep), []
-        usable = [zone for zone, bad in enumerate(self._preempting) if not bad]
-        for _ in range(missing):
-            zone = min(usable, key=lambda one: (placed[one], one))
-            placed[zone] += 1
-            walk.append(zone)
-        return tuple(walk)
+    return decide
 
 
-def _counts(held: Held) -> tuple[int, ...]:
-    return tuple(ready + booting for ready, booting in zip(held.ready, held.booting, strict=True))
+def price_threshold(market: Market) -> Decider:
+    """Spot at up to the lowest price at which enough capacity is to be expected for the deadline; else as greedy."""
+
+    def decide(state: State, asked: NDArray[np.bool_]) -> tuple[Indices, Indices]:
+        del asked
+        may = reach(market, state)
+        jobs = np.arange(len(state.work_h))
+        order = np.argsort(state.spot_usd_per_hour, axis=1, kind="stable")
+        chance = np.take_along_axis(chance_up(state.seen), order, 1)
+        capacity = 1.0 - np.cumprod(1.0 - chance, axis=1)
+        need = np.minimum(ENOUGH * state.work_h / np.maximum(state.left_h, 1e-9), 1.0)
+        enough = capacity >= need[:, None]
+        place = np.where(enough.any(1), enough.argmax(1), order.shape[1] - 1)
+        limit = state.spot_usd_per_hour[jobs, order[jobs, place]]
+        stay = np.asarray((may.on_spot & may.spot).any(1))
+        some, where = _next_spot(market, state, may, limit)
+        bought = state.mode == ON_DEMAND
+        kind = np.where(bought, ON_DEMAND, np.where(stay | some, SPOT, np.where(may.wait, WAIT, ON_DEMAND)))
+        spot = np.where(stay, state.region, where)
+        return kind, np.where(kind == ON_DEMAND, _home(market, state), np.where(kind == SPOT, spot, state.region))
+
+    return decide

@@ -36,7 +36,7 @@ class Decider(Protocol):
 
 
 class Outcome(NamedTuple):
-    """What the jobs came to, (jobs,): USD in all and of questions, hours of work left at the deadline, hours by kind."""
+    """What the jobs came to, (jobs,): USD in all and for asking, hours of work left at the deadline, hours by kind."""
 
     usd: Floats
     asked_usd: Floats
@@ -97,7 +97,7 @@ def replay(trace: Trace, market: Market, jobs: Jobs, decide: Decider) -> Outcome
     state = State(
         jobs.work_h.astype(np.float64),
         zeros,
-        jobs.slots * slot,
+        (jobs.slots * slot).astype(np.float64),
         np.full(count, WAIT),
         np.full(count, NOWHERE),
         hazard.unseen(count, regions),
@@ -123,7 +123,7 @@ def replay(trace: Trace, market: Market, jobs: Jobs, decide: Decider) -> Outcome
             seen=seen,
             mode=np.where(lost | ~live, WAIT, state.mode),
             overhead_h=np.where(lost, 0.0, state.overhead_h),
-            left_h=(jobs.slots - step) * slot,
+            left_h=((jobs.slots - step) * slot).astype(np.float64),
             spot_usd_per_hour=trace.spot_usd_per_hour[:, at].T,
         )
         state, begun = _settle(state, decide, market, up, (usd, asked_usd))

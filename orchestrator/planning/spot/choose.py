@@ -85,7 +85,7 @@ def table_for(market: Market, spot_usd_per_hour: Floats, work_h: float, time_h: 
 
 def _known(seen: Seen, market: Market, on_spot: NDArray[np.bool_]) -> _Known:
     """What was seen, in the tables' terms."""
-    ends, returns = factors(seen)
+    ends, _ = factors(seen)
     all_ends, all_returns = pooled_factors(seen)
     never = np.isinf(seen.unseen_h)
     gap = np.where(never, 0.0, seen.unseen_h)

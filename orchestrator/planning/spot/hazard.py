@@ -90,7 +90,6 @@ def look(seen: Seen, where: NDArray[np.bool_], up: NDArray[np.bool_], watched_h:
     gap = np.where(never, 0.0, seen.unseen_h)
     same = (up == seen.up) & ~never
     watched = where & ~never & (gap > 0.0) & (gap <= watched_h * 1.001)
-    middle = np.maximum(seen.age_h - 0.5 * gap, 0.0)
     was_up, was_down = watched & seen.up, watched & ~seen.up
     found = np.where(up, FOUND_UP_H, FOUND_DOWN_H)
     # A period that ended and one that began between two looks began, for all we know, in the middle.
@@ -101,9 +100,9 @@ def look(seen: Seen, where: NDArray[np.bool_], up: NDArray[np.bool_], watched_h:
         np.where(where, age, seen.age_h),
         np.where(where, 0.0, seen.unseen_h),
         seen.up_events + (was_up & ~up),
-        seen.up_exposure + np.where(was_up, UP.over(middle, gap), 0.0),
+        seen.up_exposure + np.where(was_up, UP.over(seen.age_h, gap), 0.0),
         seen.down_events + (was_down & up),
-        seen.down_exposure + np.where(was_down, DOWN.over(middle, gap), 0.0),
+        seen.down_exposure + np.where(was_down, DOWN.over(seen.age_h, gap), 0.0),
     )
 
 

@@ -1,0 +1,51 @@
+"""Spot markets to replay on where no trace is at hand: correlated zones whose periods keep long, and price steps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from orchestrator.planning.spot.hazard import DOWN, UP, Floats, Periods
+from orchestrator.simulation.spot_replay import Trace
+
+SHOCK_SHARE = 0.2  # of capacity losses that the zones of a region have in common
+STEP_H = 60.0  # hours between price steps, on average
+STEP = 0.12  # standard deviation of the logarithm of a price step
+
+
+def _lengths(law: Periods, factor: float, count: int, random: np.random.Generator) -> Floats:
+    """Lengths of periods in hours."""
+    lengths: Floats = (random.exponential(size=count) / (law.scale * factor)) ** (1.0 / law.shape)
+    return lengths
+
+
+def _zone(slots: int, slot_h: float, factors: tuple[float, float], random: np.random.Generator) -> np.ndarray:
+    """Availability of one zone: up and down periods by turns, of at least a slot."""
+    up = np.zeros(slots, dtype=np.bool_)
+    at, state = 0, bool(random.random() < 0.7)
+    while at < slots:
+        law, factor = (UP, factors[0]) if state else (DOWN, factors[1])
+        length = max(1, int(np.ceil(min(_lengths(law, factor, 1, random)[0] / slot_h, slots))))
+        up[at : at + length] = state
+        at, state = at + length, not state
+    return up
+
+
+def generate(regions: tuple[int, ...], slots: int, slot_h: float, random: np.random.Generator) -> Trace:
+    """A market of zones, `regions[i]` of them in region i; prices around 1 USD per hour.
+
+    The factors on the hazards of a zone are log-normal. Shocks take down all zones of a region at once, for as long as
+    each stays away by itself.
+    """
+    zones, prices = [], []
+    for count in regions:
+        shocks = np.flatnonzero(random.random(slots) < SHOCK_SHARE * slot_h / 4.0)
+        for _ in range(count):
+            factors = tuple(np.exp(random.normal(0.0, 0.4, 2)))
+            up = _zone(slots, slot_h, (float(factors[0]), float(factors[1])), random)
+            for shock in shocks:
+                away = int(np.ceil(min(_lengths(DOWN, float(factors[1]), 1, random)[0] / slot_h, slots)))
+                up[shock : shock + max(1, away)] = False
+            zones.append(up)
+            steps = np.where(random.random(slots) < slot_h / STEP_H, random.normal(0.0, STEP, slots), 0.0)
+            prices.append(np.exp(random.normal(0.0, 0.1) + np.cumsum(steps)).clip(0.3, 2.5))
+    return Trace(np.array(zones), np.array(prices))
