@@ -139,7 +139,7 @@ def _every_shape(least: Judgement) -> Judgement:
     candidates = least.candidates
     if isinstance(least.view.workload, Inference) or not len(candidates):
         return least
-    rungs = shapes.ladder(candidates, np.arange(len(candidates)))
+    rungs = shapes.ladder(candidates)
     parts: list[tuple[Candidates, tuple[Column, ...]]] = [(candidates, least.terms)]
     for start in range(0, len(rungs.row), CHUNK):
         piece = slice(start, start + CHUNK)

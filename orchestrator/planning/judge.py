@@ -165,7 +165,7 @@ def _audited(
     terms = judges.price(candidates)
     bill = added(terms, len(candidates), money=True)
     open_, again = np.ones(len(candidates), np.bool_), []
-    falls = any(seat.rewards(term.name) for seat in judges.seats for term in terms if term.by == seat.policy.name)
+    falls = any(judges.may_fall(term) for term in terms if term.money)
     for seat in judges.seats:
         if seat.audits is None:
             continue

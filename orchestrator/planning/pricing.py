@@ -71,6 +71,10 @@ class Panel(NamedTuple):
                     open_ &= ~refusals.refused
         return Assessment(open_, terms, added(terms, len(candidates)))
 
+    def may_fall(self, term: Column) -> bool:
+        """Whether more nodes may better `term`."""
+        return any(seat.policy.name == term.by and seat.rewards(term.name) for seat in self.seats)
+
     def price(self, candidates: Candidates) -> tuple[Column, ...]:
         """Every term of every policy."""
         return tuple(term for seat in self.seats for term in price(seat.policy, self.view, candidates, seat.money))

@@ -19,13 +19,14 @@ from typing import NamedTuple
 import numpy as np
 
 from orchestrator.domain.candidates import Candidates
-from orchestrator.domain.offerbook import UNKNOWN, BoolArray, FloatArray, IntArray
+from orchestrator.domain.offerbook import UNKNOWN, FloatArray, IntArray
 from orchestrator.planning.candidates import MAX_NODES
 from orchestrator.planning.pricing import Column, Panel, added
 from orchestrator.planning.speed import paces, whole_devices
 
 STEP = 2.0**0.5
-MOST = 1024.0  # times the fewest nodes: as far as we look
+STEPS = 20
+MOST = STEP**STEPS  # times the fewest nodes, 1024: as far as we look
 LEAST_WORK_H = 1.0 / 60.0  # nobody buys more machines for the last minute
 TIE_USD = 1e-6  # what is nearer than this is the same, and the same is done on fewer nodes
 CHUNK = 64  # offers looked at together at first, twice as many each time
@@ -62,14 +63,12 @@ def competing(judges: Panel, least: Candidates, priced: Priced, refused: IntArra
     if bound is None:
         return priced
     nodes, objective = _searched(judges, priced, bound, keep)
-    wanted = np.argsort(np.round(objective, 6), kind="stable")[:keep]
-    shaped = _shaped(judges, priced, nodes)
-    fewest = least.nodes[np.searchsorted(least.offer, shaped.candidates.offer[wanted])]
-    rungs = between(shaped.candidates, wanted, fewest)
-    found, _ = _best(judges, shaped.candidates, rungs, shaped.objective[wanted], wanted)
-    nodes = nodes.copy()
+    wanted = _best_rows(objective, keep)
+    few = _few(priced.candidates, wanted, nodes[wanted])
+    fewest = least.nodes[np.searchsorted(least.offer, few.offer)]
+    found, _ = _best(judges, few, between(few, fewest), objective[wanted])
     nodes[wanted] = np.where(found > 0, found, nodes[wanted])
-    return _shaped(judges, shaped, nodes)
+    return _shaped(judges, priced, nodes)
 
 
 def counted(candidates: Candidates, nodes: IntArray) -> Candidates:
@@ -90,27 +89,22 @@ def most_nodes(candidates: Candidates) -> FloatArray:
     return found
 
 
-def ladder(candidates: Candidates, rows: IntArray) -> Ladder:
-    """The counts above the present one of candidates `rows`, in steps of about 1.4 and the largest."""
-    few = candidates.take(rows)
-    most, base = most_nodes(few), few.nodes.astype(np.float64)
-    steps = int(np.ceil(np.log(MOST) / np.log(STEP)))
-    rungs = np.ceil(base[:, None] * STEP ** np.arange(steps + 1) - 1e-9)
+def ladder(candidates: Candidates) -> Ladder:
+    """The counts above the present one of each candidate, in steps of about 1.4, and the largest."""
+    most, base = most_nodes(candidates), candidates.nodes.astype(np.float64)
+    rungs = np.ceil(base[:, None] * STEP ** np.arange(STEPS + 1) - 1e-9)
     rungs = np.minimum(rungs, np.maximum(most, base)[:, None])
-    fresh = np.diff(rungs, axis=1, prepend=rungs[:, :1]) > 0
-    index, column = np.nonzero(fresh)
-    return Ladder(rows[index], rungs[index, column].astype(np.int64))
+    index, column = np.nonzero(np.diff(rungs, axis=1, prepend=rungs[:, :1]) > 0)
+    return Ladder(index, rungs[index, column].astype(np.int64))
 
 
-def between(candidates: Candidates, rows: IntArray, fewest: IntArray) -> Ladder:
-    """Counts within a step of the present one of candidates `rows`, below and above; `fewest` is row-aligned."""
-    few = candidates.take(rows)
-    base = few.nodes.astype(np.float64)
+def between(candidates: Candidates, fewest: IntArray) -> Ladder:
+    """Counts within a step of the present one of each candidate, below and above; `fewest` is row-aligned."""
+    base = candidates.nodes.astype(np.float64)
     rungs = np.round(base[:, None] * STEP ** np.linspace(-1.0, 1.0, 2 * BETWEEN + 1))
-    rungs = np.minimum(np.maximum(rungs, fewest[:, None]), np.maximum(most_nodes(few), base)[:, None])
-    fresh = np.diff(rungs, axis=1, prepend=0.0) > 0
-    index, column = np.nonzero(fresh & (rungs != base[:, None]))
-    return Ladder(rows[index], rungs[index, column].astype(np.int64))
+    rungs = np.minimum(np.maximum(rungs, fewest[:, None]), np.maximum(most_nodes(candidates), base)[:, None])
+    index, column = np.nonzero((np.diff(rungs, axis=1, prepend=0.0) > 0) & (rungs != base[:, None]))
+    return Ladder(index, rungs[index, column].astype(np.int64))
 
 
 def on_ladder(candidates: Candidates, rungs: Ladder) -> Candidates:
@@ -118,29 +112,36 @@ def on_ladder(candidates: Candidates, rungs: Ladder) -> Candidates:
     return counted(candidates.take(rungs.row), rungs.nodes)
 
 
+def _few(candidates: Candidates, rows: IntArray, nodes: IntArray) -> Candidates:
+    few = candidates.take(rows)
+    return few if np.array_equal(few.nodes, nodes) else counted(few, nodes)
+
+
 def _bound(judges: Panel, priced: Priced) -> FloatArray | None:
     """The least each offer can cost at any count; None where no term can fall."""
-    falls = {seat.policy.name: seat for seat in judges.seats}
-    firm = [term for term in priced.terms if not falls[term.by].rewards(term.name)]
-    if len(firm) == len(priced.terms):
+    falls = [term for term in priced.terms if judges.may_fall(term)]
+    if not falls:
         return None
-    bound = added(firm, len(priced.candidates))
-    for term in priced.terms:
-        if falls[term.by].rewards(term.name):
-            # A reward below nothing has no bound: such an offer is looked at in any case.
-            bound = np.where(term.usd < 0, -np.inf, bound)
+    bound = priced.objective.copy()
+    for term in falls:
+        bound -= term.usd
+    for term in falls:
+        if (term.usd < 0).any():  # a reward below nothing has no bound: such an offer is looked at in any case
+            bound[term.usd < 0] = -np.inf
     return bound
 
 
 def _searched(judges: Panel, priced: Priced, bound: FloatArray, keep: int) -> tuple[IntArray, FloatArray]:
     """The best count and objective of every offer that is looked at, of the others those they came with."""
     nodes, objective = priced.candidates.nodes.copy(), priced.objective.copy()
+    # The last that is wanted is always one of these: what an offer costs is no less than its bound.
     order = np.flatnonzero(bound <= _last(objective, keep) + TIE_USD)
     order = order[np.argsort(bound[order], kind="stable")]
     start, size = 0, CHUNK
-    while start < len(order) and bound[order[start]] <= _last(objective, keep) + TIE_USD:
+    while start < len(order) and bound[order[start]] <= _last(objective[order], keep) + TIE_USD:
         chunk = order[start : start + size]
-        best, usd = _best(judges, priced.candidates, ladder(priced.candidates, chunk), objective[chunk], chunk)
+        few = priced.candidates.take(chunk)
+        best, usd = _best(judges, few, ladder(few), objective[chunk])
         better = best > 0
         nodes[chunk[better]], objective[chunk[better]] = best[better], usd[better]
         start, size = start + size, min(2 * size, 64 * CHUNK)
@@ -152,27 +153,43 @@ def _last(objective: FloatArray, keep: int) -> float:
     return float(np.partition(objective, keep - 1)[keep - 1]) if keep <= len(objective) else float("inf")
 
 
-def _best(
-    judges: Panel, candidates: Candidates, rungs: Ladder, now: FloatArray, rows: IntArray
-) -> tuple[IntArray, FloatArray]:
-    """For each of `rows` the count that beats its objective `now` (0 where none does), and the better objective."""
-    nodes, best = np.zeros(len(rows), np.int64), now.copy()
-    if not len(rungs.row):
-        return nodes, best
-    found = judges.assess(on_ladder(candidates, rungs))
-    usd = np.where(found.open, found.objective, np.inf)
-    place = np.zeros(int(rows.max()) + 1, np.int64)
-    place[rows] = np.arange(len(rows))
-    mine = place[rungs.row]
-    order = np.lexsort((rungs.nodes, np.round(usd, 6), mine))
-    first = order[np.unique(mine[order], return_index=True)[1]]
-    better = usd[first] < best[mine[first]] - TIE_USD
-    # Between steps a lower count may cost the same: then it is taken for being lower.
-    level = np.abs(usd[first] - best[mine[first]]) <= TIE_USD
-    better |= level & (rungs.nodes[first] < candidates.nodes[rungs.row[first]])
-    first = first[better]
-    nodes[mine[first]], best[mine[first]] = rungs.nodes[first], usd[first]
+def _best_rows(objective: FloatArray, keep: int) -> IntArray:
+    """Rows of the best `keep`, all that tie with the last of them included."""
+    return np.flatnonzero(objective <= _last(objective, keep) + TIE_USD)
+
+
+def _best(judges: Panel, few: Candidates, rungs: Ladder, now: FloatArray) -> tuple[IntArray, FloatArray]:
+    """For each of `few` the count on the ladder that beats its objective `now`, 0 where none does, and the better one.
+
+    Terms that cannot fall are looked at on each first rung: where they alone are dearer than `now` so are all further.
+    """
+    nodes, best = np.zeros(len(few), np.int64), now.copy()
+    first = np.diff(rungs.row, prepend=-1) > 0
+    alive = np.ones(len(few), np.bool_)
+    for level in (first, ~first):
+        part = Ladder(rungs.row[level], rungs.nodes[level])
+        going = alive[part.row]
+        part = Ladder(part.row[going], part.nodes[going])
+        if not len(part.row):
+            continue
+        found = judges.assess(on_ladder(few, part))
+        if level is first and (part.nodes > few.nodes[part.row]).all():
+            firm = added([term for term in found.terms if not judges.may_fall(term)], len(part.row))
+            alive[part.row] = (firm <= best[part.row] + TIE_USD) | ~found.open
+        _take_better(few, part, np.where(found.open, found.objective, np.inf), nodes, best)
     return nodes, best
+
+
+def _take_better(few: Candidates, rungs: Ladder, usd: FloatArray, nodes: IntArray, best: FloatArray) -> None:
+    """Write into `nodes` and `best` what a ladder priced at `usd` betters."""
+    order = np.lexsort((rungs.nodes, np.round(usd, 6), rungs.row))
+    top = order[np.diff(rungs.row[order], prepend=-1) > 0]
+    row = rungs.row[top]
+    better = usd[top] < best[row] - TIE_USD
+    # Of counts that cost the same the lowest.
+    before = np.where(nodes[row] > 0, nodes[row], few.nodes[row])
+    better |= (np.abs(usd[top] - best[row]) <= TIE_USD) & (rungs.nodes[top] < before)
+    nodes[row[better]], best[row[better]] = rungs.nodes[top[better]], usd[top[better]]
 
 
 def _saved(judges: Panel, least: Candidates, priced: Priced, refused: IntArray) -> Priced:
@@ -181,7 +198,7 @@ def _saved(judges: Panel, least: Candidates, priced: Priced, refused: IntArray) 
     nodes = least.nodes.copy()
     saved: list[IntArray] = []
     most = most_nodes(least.take(rows))
-    for step in range(1, 1 + int(np.ceil(np.log(MOST) / np.log(STEP)))):
+    for step in range(1, 1 + STEPS):
         wanted = np.minimum(np.ceil(least.nodes[rows] * STEP**step - 1e-9), most)
         more = wanted > nodes[rows]
         rows, most, wanted = rows[more | (wanted < most)], most[more | (wanted < most)], wanted[more | (wanted < most)]
@@ -202,15 +219,29 @@ def _saved(judges: Panel, least: Candidates, priced: Priced, refused: IntArray) 
 
 
 def _shaped(judges: Panel, priced: Priced, nodes: IntArray) -> Priced:
-    """`priced` with other counts; only what changes is priced again."""
-    changed: BoolArray = nodes != priced.candidates.nodes
-    if not changed.any():
+    """`priced` with other counts; only what changes is looked at again."""
+    rows = np.flatnonzero(nodes != priced.candidates.nodes)
+    if not len(rows):
         return priced
-    candidates = counted(priced.candidates, nodes)
-    found = {(term.by, term.name): term.usd for term in judges.price(candidates.take(np.flatnonzero(changed)))}
-    terms = []
+    few = counted(priced.candidates.take(rows), nodes[rows])
+    found = {(term.by, term.name): term.usd for term in judges.price(few)}
+    terms, nothing = [], np.zeros(len(rows), np.float64)
     for term in priced.terms:
-        usd = term.usd.copy()
-        usd[changed] = found.get((term.by, term.name), 0.0)
+        usd = _with(term.usd, rows, found.get((term.by, term.name), nothing))
         terms.append(Column(term.by, term.name, usd, term.money))
-    return Priced(candidates, tuple(terms), added(terms, len(candidates)))
+    again = added([Column(t.by, t.name, t.usd[rows], t.money) for t in terms], len(rows))
+    old = priced.candidates
+    candidates = replace(
+        old,
+        nodes=nodes,
+        hours=_with(old.hours, rows, few.hours),
+        hours_p10=_with(old.hours_p10, rows, few.hours_p10),
+        hours_p90=_with(old.hours_p90, rows, few.hours_p90),
+    )
+    return Priced(candidates, tuple(terms), _with(priced.objective, rows, again))
+
+
+def _with(column: FloatArray, rows: IntArray, values: FloatArray) -> FloatArray:
+    changed = column.copy()
+    changed[rows] = values
+    return changed

@@ -55,7 +55,7 @@ def run(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say why an offer of a saved plan is, or is not, the choice; what if.
+    """Say why an offer is, or is not, the choice of a plan; what if.
 
     Exit codes: 0, or 2 where the file is no plan, no offer matches, or a change makes no sense.
     """
