@@ -78,6 +78,13 @@ class Tariffs:
             return None
         return billed(tiers, before_gib + gib) - billed(tiers, before_gib)
 
+    def tiers(self, source: End, destination: End) -> tuple[tuple[float, float], ...] | None:
+        """What `usd` reckons with: (from GiB, USD per GiB), rising; empty where it is free, None where unknown."""
+        if not source.provider or _stays(source, destination):
+            return ()
+        found = self._fitting(source, destination)
+        return None if found is None else tuple(found)
+
     def _fitting(self, source: End, destination: End) -> list[tuple[float, float]] | None:
         scope = INTERNET
         if source.provider == destination.provider:
