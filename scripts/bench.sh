@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh
 missed=0
-for script in benchmarks/bench_*.py benchmarks/sizing_accuracy.py; do
+for script in benchmarks/bench_*.py benchmarks/sizing_accuracy.py benchmarks/carbon_shift.py; do
   printf '\n%s\n' "$script"
   .venv/bin/python "$script" || missed=1
 done

@@ -1,7 +1,7 @@
 """Forecasts of hourly series (grid intensity, power or spot prices) from their own history alone.
 
     log value = weekend offset + profile of the hour of the day + anomaly
-    anomaly(t + 1) = a + b · anomaly(t) + c · anomaly(t - 1) + d · anomaly(t - 2) + e · anomaly(t - 23)
+    anomaly(t + 1) = a + b · anomaly(t) + c · anomaly(t - 1) + d · anomaly(t - 2) + e · anomaly(t - 24)
 
 The profile is an exponentially weighted mean of the hour over the days known (four weeks), the weekend offset the mean
 over the weeks known, shrunk to none, and the anomaly an autoregression with the lag of a day (ridge), run forward hour
