@@ -18,7 +18,7 @@ import numpy as np
 from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray
 from orchestrator.planning.queue.runtimes import Curves, at
 
-HYSTERESIS = 4.0  # 2 to 8 differ by less than 0.2 % in mean completion time on Philly; 1 thrashes where restarts cost
+HYSTERESIS = 4.0  # 1 preempts 2 to 4 times as often and is 0.2 to 0.4 % slower on Philly; with attained service 2 and 4 differ by 0.1 %
 
 
 class Queue(NamedTuple):
