@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import exp, inf
 from typing import Final, NamedTuple
 
@@ -71,6 +71,12 @@ class HedgeRules(NamedTuple):
     tick_s: float = 30.0
     most_spares: int = 3
     regions: tuple[int, ...] = ()
+
+    @property
+    def usual_usd_per_hour(self) -> float:
+        """The median of the zones' prices, in which shortage is priced."""
+        ordered = sorted(self.usd_per_hour)
+        return ordered[len(ordered) // 2]
 
     @property
     def groups(self) -> tuple[int, ...]:
@@ -285,14 +291,15 @@ class Zones(NamedTuple):
             hurts = np.where(own > 0, 1.0 - share.whole, 1.0)
         usd = np.asarray(rules.usd_per_hour)
         window = rules.boot_s + rules.tick_s
-        return np.asarray(usd + self.risk * window / self.worth * hurts * float(np.median(usd)))
+        return np.asarray(usd + self.risk * window / self.worth * hurts * rules.usual_usd_per_hour)
 
-    def placed(self, count: int) -> list[int]:
-        """`count` replicas, one after the other in the cheapest zone."""
+    def placed(self, count: int) -> Iterator[list[int]]:
+        """No replicas, then one after the other in the cheapest zone, up to `count`."""
         counts = [0] * len(self.rules.usd_per_hour)
+        yield counts
         for _ in range(count):
             counts[int(np.argmin(self.costs(counts)))] += 1
-        return counts
+            yield counts
 
 
 def _looked(risk: npt.NDArray[np.float64], state: HedgeState, rules: HedgeRules) -> HedgeState:
@@ -304,17 +311,17 @@ def _looked(risk: npt.NDArray[np.float64], state: HedgeState, rules: HedgeRules)
     allowed = AIM * (1.0 - rules.target)
     used = state.short_s - allowed * (state.at_s - state.begun_s)
     worth = allowed * exp(min(20.0, max(-20.0, -used / (SLACK_BOOTS * max(rules.boot_s, rules.tick_s)))))
-    price = float(np.median(rules.usd_per_hour)) or 1.0
-    best, least = (0, 0), inf
+    hazard, window = risk.tolist(), rules.boot_s + rules.tick_s
+    own = rules.on_demand_usd_per_hour / (rules.usual_usd_per_hour or 1.0)
+    best, least = (rules.needed, 0), rules.needed * own  # all on demand
     for spares in range(rules.most_spares + 1):
         zones = Zones(risk, state.belief.share, rules, spares, worth)
-        for base in range(rules.needed + 1):
-            if base == rules.needed and spares:
+        for spot, counts in enumerate(zones.placed(rules.needed + spares)):
+            base = rules.needed + spares - spot
+            if not spares < spot or base > rules.needed:
                 continue
-            counts = zones.placed(rules.needed - base + spares if base < rules.needed else 0)
-            tail = shortfall(counts, risk.tolist(), state.belief.share, rules.groups, rules.boot_s + rules.tick_s)
-            short = float(tail[spares]) if spares < tail.size else 0.0
-            cost = sum(counts) + base * rules.on_demand_usd_per_hour / price + short / worth
+            short = float(shortfall(counts, hazard, state.belief.share, rules.groups, window)[spares])
+            cost = spot + base * own + short / worth
             if cost < least - 1e-12:
                 best, least = (base, spares), cost
     return state._replace(base=best[0], spares=best[1], worth=worth)
