@@ -18,7 +18,7 @@ import numpy as np
 from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray
 from orchestrator.planning.queue.runtimes import Curves, at
 
-HYSTERESIS = 4.0  # 1 preempts 2 to 4 times as often and is 0.2 to 0.4 % slower on Philly; with attained service 2 and 4 differ by 0.1 %
+HYSTERESIS = 4.0  # on Philly 1 preempts 2 to 4 times as often and is 0.2 to 0.4 % slower
 
 
 class Queue(NamedTuple):
