@@ -42,14 +42,13 @@ LINKED_DEVICE: Mapping[str, int] = {"H200-NVL": 4}  # sold with bridges of two o
 def fabric_gb_s(book: OfferBook, devices: Mapping[str, Accelerator], unknown_gbit_s: float) -> FloatArray:
     """GB/s that one node sends to others, one way, shape (n,): `unknown_gbit_s` a device where nobody says."""
     span = len(book.accelerator.vocab)
-    pairs, index = np.unique(book.fabric.codes.astype(np.int64) * span + book.accelerator.codes, return_inverse=True)
-    each = np.array(
-        [_device_gb_s(book.fabric.vocab[pair // span], book.accelerator.vocab[pair % span], devices) for pair in pairs],
-        np.float64,
-    )
-    if not len(pairs):
-        return np.zeros(0, np.float64)
-    column = each[index]
+    pair = book.fabric.codes.astype(np.int64) * span + book.accelerator.codes
+    seen = np.zeros(span * len(book.fabric.vocab), np.bool_)  # a few thousand: sorting the offers would take longer
+    seen[pair] = True
+    each = np.full(len(seen), np.nan, np.float64)
+    for code in np.flatnonzero(seen).tolist():
+        each[code] = _device_gb_s(book.fabric.vocab[code // span], book.accelerator.vocab[code % span], devices)
+    column = each[pair]
     return np.where(np.isnan(column), unknown_gbit_s / 8.0, column) * np.maximum(book.gpus, 1.0)
 
 
