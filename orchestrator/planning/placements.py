@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import numpy as np
+
 from orchestrator.domain.candidates import Candidates, PlanView
 from orchestrator.domain.offerbook import FloatArray, IntArray
 from orchestrator.domain.plan import Part, Placement, Term
@@ -22,8 +24,9 @@ def build(judgement: Judgement, rows: IntArray) -> tuple[Placement, ...]:
     if not len(rows):
         return ()
     few = judgement.candidates.take(rows)
-    low = _money(judgement, few.at(few.hours_p10))
-    high = _money(judgement, few.at(few.hours_p90))
+    twice = judgement.candidates.take(np.concatenate((rows, rows)))
+    ends = _money(judgement, twice.at(np.concatenate((few.hours_p10, few.hours_p90))))
+    low, high = ends[: len(few)], ends[len(few) :]
     columns = [(term, term.usd[rows].tolist()) for term in judgement.terms]
     rtt_ms = farthest(judgement.view)
     buyable = frozenset(judgement.view.snapshot.buyable)

@@ -60,7 +60,7 @@ def competing(judges: Panel, least: Candidates, priced: Priced, refused: IntArra
     if not len(priced.candidates) or keep <= 0:
         return priced
     bound = _bound(judges, priced)
-    if bound is None:
+    if bound is None or not (bound <= _last(priced.objective, keep) + TIE_USD).any():
         return priced
     nodes, objective = _searched(judges, priced, bound, keep)
     wanted = _best_rows(objective, keep)
@@ -118,7 +118,9 @@ def _few(candidates: Candidates, rows: IntArray, nodes: IntArray) -> Candidates:
 
 
 def _bound(judges: Panel, priced: Priced) -> FloatArray | None:
-    """The least each offer can cost at any count; None where no term can fall."""
+    """The least each offer can cost at more than its fewest nodes, infinite where it gains nothing by them; None where
+    no term can fall.
+    """
     falls = [term for term in priced.terms if judges.may_fall(term)]
     if not falls:
         return None
@@ -128,17 +130,20 @@ def _bound(judges: Panel, priced: Priced) -> FloatArray | None:
     for term in falls:
         if (term.usd < 0).any():  # a reward below nothing has no bound: such an offer is looked at in any case
             bound[term.usd < 0] = -np.inf
-    return bound
+    # What is 0 at the fewest nodes cannot fall: most offers have nothing to gain by more.
+    return np.where(priced.objective - bound > TIE_USD, bound, np.inf)
 
 
 def _searched(judges: Panel, priced: Priced, bound: FloatArray, keep: int) -> tuple[IntArray, FloatArray]:
     """The best count and objective of every offer that is looked at, of the others those they came with."""
     nodes, objective = priced.candidates.nodes.copy(), priced.objective.copy()
-    # The last that is wanted is always one of these: what an offer costs is no less than its bound.
-    order = np.flatnonzero(bound <= _last(objective, keep) + TIE_USD)
+    last = _last(objective, keep)
+    order = np.flatnonzero(bound <= last + TIE_USD)
     order = order[np.argsort(bound[order], kind="stable")]
+    # Objectives only fall, so that the last that is wanted stays one of these.
+    pool = np.flatnonzero((objective <= last) | (bound <= last + TIE_USD))
     start, size = 0, CHUNK
-    while start < len(order) and bound[order[start]] <= _last(objective[order], keep) + TIE_USD:
+    while start < len(order) and bound[order[start]] <= _last(objective[pool], keep) + TIE_USD:
         chunk = order[start : start + size]
         few = priced.candidates.take(chunk)
         best, usd = _best(judges, few, ladder(few), objective[chunk])
