@@ -1,0 +1,170 @@
+"""The continuum as a mixed-integer program: which pools to open, how large, and who goes where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import NamedTuple
+
+from orchestrator.domain.offerbook import FloatArray
+from orchestrator.planning.continuum.problem import Option, Problem
+from orchestrator.planning.milp import Builder, Program
+
+CALM = -1  # the scenario in which no site is lost
+
+
+class Model(NamedTuple):
+    """A program and where its variables stand.
+
+    `nodes[o]` are the variables that add up to the nodes of option o, `flow[(s, o, p)]` is the share of population p
+    (of its slice and group) that goes to option o in scenario s.
+    """
+
+    program: Program
+    nodes: tuple[tuple[int, ...], ...]
+    flow: dict[tuple[int, int, int], int]
+    cover: dict[tuple[int, int, int, int], int]  # rows by scenario, population, slice and bucket
+    stock: dict[int, int]  # rows by column
+    budget: int | None
+
+    def nodes_in(self, x: FloatArray, option: int) -> int:
+        """Nodes of an option in a solution."""
+        return round(sum(float(x[variable]) for variable in self.nodes[option]))
+
+    def flows_in(self, x: FloatArray) -> dict[tuple[int, int, int], float]:
+        """Shares above a millionth in a solution."""
+        return {key: float(x[variable]) for key, variable in self.flow.items() if x[variable] > 1e-6}
+
+
+def build(problem: Problem, options: Sequence[Option], *, relaxed: bool = False) -> Model:
+    """The program of `problem` over `options`.
+
+    Capacities are the lines above the curves, so that the least objective of the program is at most that of the
+    problem. Relaxed, pools are as efficient as their largest, which is at most as dear once more.
+    """
+    builder = Builder()
+    scenarios = [CALM, *(sorted({problem.columns[o.column].site for o in options}) if problem.survive else ())]
+    flow = _flows(builder, problem, options, scenarios)
+    cover = _cover(builder, problem, options, scenarios, flow)
+    pools = _Pools(builder, problem, tuple(scenarios), flow, relaxed)
+    nodes = tuple(pools.add(index, option) for index, option in enumerate(options))
+    stock, budget = _stock(builder, problem, options, nodes)
+    return Model(builder.program(relaxed=relaxed), nodes, flow, cover, stock, budget)
+
+
+def _flows(
+    builder: Builder, problem: Problem, options: Sequence[Option], scenarios: Sequence[int]
+) -> dict[tuple[int, int, int], int]:
+    flow = {}
+    for scenario in scenarios:
+        for index, option in enumerate(options):
+            site = problem.columns[option.column].site
+            if site == scenario:
+                continue
+            for who in option.allowed:
+                if problem.rates[who] > 0.0:
+                    usd = latency_usd(problem, option, who) if scenario == CALM else 0.0
+                    flow[scenario, index, who] = builder.variable(usd, 1.0)
+    return flow
+
+
+def latency_usd(problem: Problem, option: Option, who: int) -> float:
+    """What the round trips of a population's slice and group are worth, all of it going to `option`."""
+    usd = problem.sites[problem.columns[option.column].site].latency_usd[who]
+    return usd * problem.slices[option.slice].share * problem.groups[option.group].share
+
+
+def load_of(problem: Problem, option: Option, who: int) -> float:
+    """Requests per second of a population's slice and group."""
+    return problem.rates[who] * problem.slices[option.slice].share * problem.groups[option.group].share
+
+
+def _cover(
+    builder: Builder,
+    problem: Problem,
+    options: Sequence[Option],
+    scenarios: Sequence[int],
+    flow: dict[tuple[int, int, int], int],
+) -> dict[tuple[int, int, int, int], int]:
+    rows: dict[tuple[int, int, int, int], list[tuple[int, float]]] = {
+        (scenario, who, layer, bucket): []
+        for scenario in scenarios
+        for who, rate in enumerate(problem.rates)
+        if rate > 0.0
+        for layer in range(len(problem.slices))
+        for bucket in range(problem.buckets)
+    }
+    for (scenario, index, who), variable in flow.items():
+        option = options[index]
+        for bucket in problem.groups[option.group].buckets:
+            rows[scenario, who, option.slice, bucket].append((variable, 1.0))
+    return {key: builder.row(terms, 1.0, 1.0) for key, terms in rows.items()}
+
+
+class _Pools(NamedTuple):
+    builder: Builder
+    problem: Problem
+    scenarios: tuple[int, ...]
+    flow: dict[tuple[int, int, int], int]
+    relaxed: bool
+
+    def add(self, index: int, option: Option) -> tuple[int, ...]:
+        """The nodes of an option in segments of which one is taken, and what they carry."""
+        builder = self.builder
+        carried: list[tuple[int, float]] = []
+        opened: list[tuple[int, float]] = []
+        nodes = []
+        segments = option.curve.segments(option.most)
+        if self.relaxed:
+            nodes.append(builder.variable(option.usd, float(option.most)))
+            carried.append((nodes[0], most_per_node(option)))
+        for segment in () if self.relaxed else segments:
+            count = builder.variable(option.usd, float(segment.high), integer=True)
+            taken = builder.variable(option.usd_open, 1.0, integer=True)
+            builder.row([(count, 1.0), (taken, -float(segment.low))], lower=0.0)
+            builder.row([(count, 1.0), (taken, -float(segment.high))], upper=0.0)
+            nodes.append(count)
+            opened.append((taken, 1.0))
+            carried += [(count, segment.slope), (taken, segment.level)]
+        if len(opened) > 1:
+            builder.row(opened, upper=1.0)
+        for scenario in self.scenarios:
+            self._serve(scenario, index, option, carried, opened)
+        return tuple(nodes)
+
+    def _serve(
+        self,
+        scenario: int,
+        index: int,
+        option: Option,
+        carried: list[tuple[int, float]],
+        opened: list[tuple[int, float]],
+    ) -> None:
+        served = [
+            (self.flow[scenario, index, who], load_of(self.problem, option, who))
+            for who in option.allowed
+            if (scenario, index, who) in self.flow
+        ]
+        if served:
+            self.builder.row([*carried, *((variable, -load) for variable, load in served)], lower=0.0)
+        for variable, _ in served if opened else ():
+            # Nobody goes to a pool that is not open: implied, but it proves the bound far sooner.
+            self.builder.row([*opened, (variable, -1.0)], lower=0.0)
+
+
+def most_per_node(option: Option) -> float:
+    """Requests per second and node that the option's pools do not pass."""
+    segments = option.curve.segments(option.most)
+    return max(segment.rate(end) / end for segment in segments for end in (segment.low, segment.high))
+
+
+def _stock(
+    builder: Builder, problem: Problem, options: Sequence[Option], nodes: Sequence[tuple[int, ...]]
+) -> tuple[dict[int, int], int | None]:
+    held: dict[int, list[tuple[int, float]]] = {}
+    bill: list[tuple[int, float]] = []
+    for option, variables in zip(options, nodes, strict=True):
+        held.setdefault(option.column, []).extend((variable, 1.0) for variable in variables)
+        bill += [(variable, option.money) for variable in variables]
+    rows = {column: builder.row(terms, upper=float(problem.columns[column].stock)) for column, terms in held.items()}
+    return rows, builder.row(bill, upper=problem.budget_usd) if isfinite(problem.budget_usd) else None
