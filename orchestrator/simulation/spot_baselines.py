@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from orchestrator.planning.spot import choose
 from orchestrator.planning.spot.choose import Table
 from orchestrator.planning.spot.hazard import Floats, chance_up
-from orchestrator.planning.spot.state import NOWHERE, ON_DEMAND, SPOT, WAIT, Market, Reach, State, reach
+from orchestrator.planning.spot.state import NOWHERE, ON_DEMAND, SPOT, WAIT, Market, Reach, State, reach, take
 from orchestrator.simulation.spot_replay import Decider
 
 Indices = NDArray[np.intp]
+PRICE_STEP = 0.2  # of the logarithm of a price: what a new table is made for
 ENOUGH = 1.2  # capacity wanted over what the deadline needs (price threshold)
 
 
@@ -22,6 +23,26 @@ def table_policy(table: Table, market: Market) -> Decider:
         del asked  # a region that said no is known to be without capacity
         choice = choose.values(table, market, state)
         return choice.kind, choice.region
+
+    return decide
+
+
+def repriced_policy(market: Market, work_h: float, time_h: float) -> Decider:
+    """Ours where prices move: a table for the prices of the day, made anew once one has moved by a fifth or so."""
+    made: dict[bytes, Table] = {}
+
+    def decide(state: State, asked: NDArray[np.bool_]) -> tuple[Indices, Indices]:
+        del asked
+        keys = np.rint(np.log(state.spot_usd_per_hour) / PRICE_STEP).astype(np.int64)
+        kind, region = np.zeros((2, len(keys)), np.intp)
+        for key in np.unique(keys, axis=0):
+            rows = np.flatnonzero((keys == key).all(1))
+            name = key.tobytes()
+            if name not in made:
+                made[name] = choose.table_for(market, np.exp(key * PRICE_STEP), work_h, time_h)
+            choice = choose.values(made[name], market, take(state, rows))
+            kind[rows], region[rows] = choice.kind, choice.region
+        return kind, region
 
     return decide
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.planning.spot.hazard import DOWN, UP, Floats, Periods
 from orchestrator.simulation.spot_replay import Trace
 
 SHOCK_SHARE = 0.2  # of capacity losses that the zones of a region have in common
-STEP_H = 60.0  # hours between price steps, on average
+STEP_H = 168.0  # hours between price steps, on average
 STEP = 0.12  # standard deviation of the logarithm of a price step
 
 
@@ -18,7 +19,7 @@ def _lengths(law: Periods, factor: float, count: int, random: np.random.Generato
     return lengths
 
 
-def _zone(slots: int, slot_h: float, factors: tuple[float, float], random: np.random.Generator) -> np.ndarray:
+def _zone(slots: int, slot_h: float, factors: tuple[float, float], random: np.random.Generator) -> NDArray[np.bool_]:
     """Availability of one zone: up and down periods by turns, of at least a slot."""
     up = np.zeros(slots, dtype=np.bool_)
     at, state = 0, bool(random.random() < 0.7)

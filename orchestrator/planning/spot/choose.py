@@ -99,7 +99,7 @@ def _known(seen: Seen, market: Market, on_spot: NDArray[np.bool_]) -> _Known:
         weight=weights(ends, all_returns[:, None]),
         pooled=weights(all_ends, all_returns),
         age=age,
-        next_age=np.where(never | seen.up, age, 0),
+        next_age=np.where(never, age, np.where(seen.up, age_bucket(now + market.slot_h, market.slot_h), 0)),
         away=age_bucket(np.where(np.isinf(away), 0.5 * market.slot_h, away), market.slot_h),
         chance=chance,
         next_chance=later,
@@ -144,27 +144,31 @@ def _of_several(
         table, known.age[:, order], weight, state.work_h[:, None] + hours, state.left_h[:, None]
     )
 
-    def after(work_h: Floats, fallback: Floats) -> Floats:
-        """The value a slot on: the regions are asked, cheapest first, else what is left to do without them."""
+    def after(work_h: Floats, kind: int, fallback: Floats) -> Floats:
+        """The value a slot on: of the first region there, cheapest first, or else of what is done without any."""
+        at = (work_h, later_h)
         start = several.read_run(table, known.next_age[:, order], weight, work_h[:, None] + again, later_h[:, None])
         room = (later_h - work_h)[:, None] >= again + table.setting.change_over_h
-        start = np.where(room, start + egress, NEVER)
+        held = several.read_beside(table, kind, known.next_age[:, order], known.pooled, at)
+        best = np.minimum(np.where(room, start + egress, NEVER), held)
         value = fallback
         for place in range(len(order) - 1, -1, -1):
             chance = known.next_chance[:, order[place]]
-            value = value + chance * (np.minimum(start[:, place], value) - value)
+            value = value + chance * (np.minimum(best[:, place], value) - value)
         return value
 
     def away(kind: int, work_h: Floats) -> Floats:
         return several.read_away(table, kind, known.away, known.pooled, (work_h, later_h))
 
     buy = away(several.ON_DEMAND, state.work_h + table.setting.change_over_h)
-    wait = after(state.work_h, np.minimum(away(several.WAIT, state.work_h), buy))
+    wait = after(state.work_h, several.WAIT, np.minimum(away(several.WAIT, state.work_h), buy))
     overhead, price = bought
     ran = np.minimum(slot, state.work_h + overhead)
     work = state.work_h - np.maximum(ran - overhead, 0.0)
-    kept = np.minimum(away(several.ON_DEMAND, work + np.maximum(overhead - ran, 0.0)), away(several.WAIT, work))
-    return run, wait, ran * price + np.where(work > 0.0, after(work, kept), 0.0)
+    rest = work + np.maximum(overhead - ran, 0.0)
+    kept = np.minimum(away(several.ON_DEMAND, rest), away(several.WAIT, work))
+    later = np.where(work > 0.0, after(rest, several.ON_DEMAND, kept), 0.0)
+    return run, wait, ran * price + later
 
 
 def values(table: Table, market: Market, state: State) -> Choice:

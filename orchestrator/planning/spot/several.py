@@ -7,7 +7,8 @@ has, it waits or runs on demand until one returns. While it runs, a cheaper one 
     start_r(w)  = run_r(w + change-over) + egress
     F_r         = search over the regions but r of start, else away
     S_r         = min(run_r, away), and with RETURNS per slot for each cheaper region j: min(S_r, start_j)
-    away        = wait or on-demand with the period without capacity ageing, into the mean start
+    away        = wait or on-demand with the period without capacity ageing, into beside
+    beside      = wait or on-demand with a region there and its period ageing, or the mean start
 
 Regions fail apart from each other here; what is known of each at the moment enters in `choose.py`.
 """
@@ -38,11 +39,15 @@ WAIT, ON_DEMAND = range(2)
 
 
 class Several(NamedTuple):
-    """Values in USD: `run` (layers, models, regions, ages, work), `away` (layers, 2, models, ages, work)."""
+    """Values in USD: `run` (layers, models, regions, ages, work), the others (layers, 2, models, ages, work).
+
+    `away` is without capacity anywhere, `beside` with some that is not used, for WAIT and ON_DEMAND.
+    """
 
     setting: Setting
     run: Singles
     away: Singles
+    beside: Singles
 
 
 def _search(start: Floats, chance: Floats, fallback: Floats, but: int = -1) -> Floats:
@@ -64,35 +69,40 @@ def solve(setting: Setting, models: tuple[tuple[float, float], ...] = MODELS) ->
     price, demand = np.minimum(steps.work, 1.0) * steps.spot[:, None], np.minimum(steps.work, 1.0) * steps.on_demand
     count, ages, size = len(models), steps.lost.shape[1], len(steps.work)
     held = np.broadcast_to(steps.at_deadline, (count, regions, ages, size)).copy()
-    lost, waits, bought = held[:, :, 0].copy(), held[:, 0].copy(), held[:, 0].copy()
-    looking, found_free, found_bought = held[:, 0, 0].copy(), held[:, 0, 0].copy(), held[:, 0, 0].copy()
+    lost, looking = held[:, :, 0].copy(), held[:, 0, 0].copy()
+    waits, bought, waits_beside, bought_beside = (held[:, 0].copy() for _ in range(4))
     run_kept = np.empty((steps.layers, *held.shape), np.float32)
-    away_kept = np.empty((steps.layers, 2, *waits.shape), np.float32)
-    run_kept[0], away_kept[0] = steps.at_deadline, steps.at_deadline
+    away_kept, beside_kept = (np.empty((steps.layers, 2, *waits.shape), np.float32) for _ in range(2))
+    for kept in (run_kept, away_kept, beside_kept):
+        kept[0] = steps.at_deadline
     for step in range(1, (steps.layers - 1) * STRIDE + 1):
         run = price[:, None] + ran(onward(held, lost, steps.lost[:, None]))
-        wait = onward(waits, found_free, steps.found)
-        bought_away = demand + ran(onward(bought, found_bought, steps.found))
-        bought_looking = demand + ran(looking)
-        for value in (run, wait, bought_away, bought_looking):
+        wait = onward(waits, waits_beside[:, 0], steps.found)
+        buy = demand + ran(onward(bought, bought_beside[:, 0], steps.found))
+        wait_beside = onward(waits_beside, waits[:, 0], steps.lost)
+        buy_beside = demand + ran(onward(bought_beside, bought[:, 0], steps.lost))
+        buy_looking = demand + ran(looking)
+        for value in (run, wait, buy, wait_beside, buy_beside, buy_looking):
             value[..., 0] = 0.0
         if step % STRIDE == 0:
             run_kept[step // STRIDE] = run
-            away_kept[step // STRIDE, WAIT], away_kept[step // STRIDE, ON_DEMAND] = wait, bought_away
-        start, fresh = (shifted(run[:, :, age], steps.change) + setting.egress_usd for age in (found, 0))
-        buy = shifted(bought_looking, steps.change)
-        waits = np.minimum(wait, shifted(bought_away, steps.change))
-        bought = np.minimum(bought_away, wait)
-        looking = np.minimum(bought_looking, _search(start, chance, bought[:, 0]))
-        lost = np.stack([np.minimum(_search(start, chance, waits[:, 0], r), buy) for r in range(regions)], 1)
-        found_free = np.minimum(fresh.mean(1), waits[:, 0])
-        found_bought = np.minimum(np.minimum(fresh.mean(1), bought[:, 0]), bought_looking)
-        held = np.minimum(run, np.minimum(waits[:, 0], buy)[:, None, None])
+            away_kept[step // STRIDE] = np.stack((wait, buy))
+            beside_kept[step // STRIDE] = np.stack((wait_beside, buy_beside))
+        starts = shifted(run, steps.change) + setting.egress_usd
+        start, typical = starts[:, :, found], starts.mean(1)
+        begin = shifted(buy_looking, steps.change)
+        waits = np.minimum(wait, shifted(buy, steps.change))
+        bought = np.minimum(buy, wait)
+        waits_beside = np.minimum(np.minimum(wait_beside, typical), shifted(buy_beside, steps.change))
+        bought_beside = np.minimum(np.minimum(buy_beside, typical), wait_beside)
+        looking = np.minimum(buy_looking, _search(start, chance, bought[:, 0]))
+        lost = np.stack([np.minimum(_search(start, chance, waits[:, 0], r), begin) for r in range(regions)], 1)
+        held = np.minimum(run, np.minimum(waits[:, 0], begin)[:, None, None])
         for region in range(1, regions):
             for other in range(region):
                 gain = np.minimum(held[:, region], start[:, other][:, None]) - held[:, region]
                 held[:, region] += cheaper * gain
-    return Several(setting, run_kept, away_kept)
+    return Several(setting, run_kept, away_kept, beside_kept)
 
 
 def read_run(table: Several, age: Indices, weight: Floats, work_h: Floats, left_h: Floats) -> Floats:
@@ -101,6 +111,15 @@ def read_run(table: Several, age: Indices, weight: Floats, work_h: Floats, left_
     region, model = np.arange(age.shape[1])[:, None, None], np.arange(weight.shape[-1])[:, None]
     held = table.run[point.layer[:, :, None], model, region, age[:, :, None, None], point.work[:, :, None]]
     usd: Floats = np.einsum("jrmc,jrm,jrc->jr", held, weight, point.share)
+    return usd
+
+
+def read_beside(table: Several, kind: int, age: Indices, weight: Floats, at: tuple[Floats, Floats]) -> Floats:
+    """The value in USD of a slot beside capacity of an age, not used, (jobs, regions); `weight` (jobs, 4)."""
+    point = corners(table.setting, table.beside.shape[0], table.beside.shape[-1], *at)
+    model = np.arange(weight.shape[-1])[:, None]
+    held = table.beside[point.layer[:, None, None], kind, model, age[:, :, None, None], point.work[:, None, None]]
+    usd: Floats = np.einsum("jrmc,jm,jc->jr", held, weight, point.share)
     return usd
 
 

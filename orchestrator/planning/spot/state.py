@@ -53,6 +53,28 @@ class State(NamedTuple):
     spot_usd_per_hour: Floats
 
 
+def take(state: State, rows: NDArray[np.intp]) -> State:
+    """Some of the jobs."""
+    seen = state.seen
+    return State(
+        state.work_h[rows],
+        state.overhead_h[rows],
+        state.left_h[rows],
+        state.mode[rows],
+        state.region[rows],
+        Seen(
+            seen.up[rows],
+            seen.age_h[rows],
+            seen.unseen_h[rows],
+            seen.up_events[rows],
+            seen.up_exposure[rows],
+            seen.down_events[rows],
+            seen.down_exposure[rows],
+        ),
+        state.spot_usd_per_hour[rows],
+    )
+
+
 class Reach(NamedTuple):
     """What each job can do, (jobs, regions) but `wait`: (jobs,).
 
