@@ -307,7 +307,8 @@ def test_no_other_number_of_nodes_would_be_cheaper(listed: list[Offer], left_h: 
     answers = sized(job)
     costs = [brute_force(o, answer, left_h) for o in usable if isinstance(answer := answers.get(o.accelerator), Sizing)]
     known = [usd for usd in costs if usd is not None]
-    made = planned(usable, job)
+    free_disks = create_cost(PolicyContext(settings={"storage_usd_per_gib_month": 0}))  # the loop knows of none
+    made = plan_sized(job, snapshot_of(OfferBook.of(usable)), answers, (free_disks,), PlanOptions(keep=1000))
     assert made.feasible == len(known)
     if made.best is not None:
         assert made.best.objective_usd == pytest.approx(min(known))
