@@ -47,8 +47,10 @@ class Relaxed(NamedTuple):
     found: tuple[Relaxation, ...]
 
     def page(self) -> Page:
-        """The other report's page, and what to relax."""
-        return (*self.page_of, Line(), *blocks(self.found)[:-1])
+        """The other report's page with what to relax before its last paragraph, which says what to type next."""
+        ends = [index for index, block in enumerate(self.page_of) if block == Line()]
+        last = ends[-1] + 1 if ends else 0
+        return (*self.page_of[:last], *blocks(self.found), *self.page_of[last:])
 
     def document(self) -> object:
         """The other report's document with `relax` in it."""
