@@ -148,7 +148,9 @@ def test_an_infeasible_plan_shows_its_refusals_and_exits_3(cli: Cli, job_file: P
     ran = cli("plan", job_file, "--snapshot", market)
     assert ran.code == 3
     assert "budget" in ran.out
-    assert ran.out.splitlines()[-1].startswith("No feasible placement.")
+    last, conflict = ran.out.splitlines()[-2:]
+    assert last.startswith("No feasible placement.")
+    assert conflict.startswith("conflict: a budget of $1.00")
     assert ran.err == "error: no feasible placement among 3 offers\n"
     assert json.loads(cli("plan", job_file, "--snapshot", market, "--json").out)["command"] is None
 
