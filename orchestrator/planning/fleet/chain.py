@@ -78,6 +78,18 @@ def spanning(jobs: int, links: Sequence[Link]) -> tuple[list[Link], list[Link]]:
     return tree, rest
 
 
+def joined(links: Sequence[Link]) -> list[list[int]]:
+    """The jobs of `links` in groups that are linked, however indirectly; rising within a group and by the first."""
+    group: dict[int, list[int]] = {}
+    for link in links:
+        one, other = group.setdefault(link.first, [link.first]), group.setdefault(link.then, [link.then])
+        if one is not other:
+            one += other
+            for job in other:
+                group[job] = one
+    return sorted({id(jobs): sorted(jobs) for jobs in group.values()}.values())
+
+
 def _solved(usd: FloatArray, tree: Sequence[Link]) -> tuple[IntArray, float]:
     """The cheapest sites over a forest of links and their cost, by messages from the leaves to each root."""
     order, parent = _outwards(len(usd), tree)
@@ -96,6 +108,28 @@ def _solved(usd: FloatArray, tree: Sequence[Link]) -> tuple[IntArray, float]:
             site[job] = int(np.argmin(total[job]))
             bound += float(total[job, site[job]])
     return site, bound
+
+
+def marginals(usd: FloatArray, links: Sequence[Link]) -> FloatArray:
+    """Shape (J, S): below what all linked jobs cost together with job j on site s; exact where links form no ring.
+
+    The jobs linked with j alone count, however indirectly; both ways of every link are passed once.
+    """
+    tree, _ = spanning(len(usd), links)
+    order, parent = _outwards(len(usd), tree)
+    total = usd.copy()
+    upwards: dict[int, FloatArray] = {}
+    for job in reversed(order):
+        if job in parent:
+            upwards[job] = _message(total[job], parent[job], job).usd
+            total[_other(parent[job], job)] += upwards[job]
+    for job in order:
+        if job in parent:
+            above = _other(parent[job], job)
+            # What the rest of the tree costs beside the parent, this branch left out: an infinite branch stays so.
+            rest = np.where(np.isfinite(total[above]), total[above] - upwards[job], np.inf)
+            total[job] += _message(rest, parent[job], above).usd
+    return total
 
 
 def _message(branch: FloatArray, link: Link, job: int) -> _Message:
