@@ -16,6 +16,8 @@ def strays(listing: Listing, runs: Iterable[Run], *, owner: str) -> tuple[Lease,
     `runs` must be folded from events read after the listing arrived: intents are stored before leases are bought, so
     whatever such a listing shows is then known. A lease of another owner is never among them.
     """
+    if not listing.leases:
+        return ()
     wanted: dict[str, str | None] = {}  # token -> id of the lease it stands for; None while that is not known
     for run in runs:
         for attempt in run.attempts:
