@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from math import erfc, exp, inf, isfinite, log, sqrt
+from math import erfc, exp, inf, isfinite, sqrt
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -21,8 +21,8 @@ class Outlook(NamedTuple):
 
     `patience_s` of work may queue, so that a short peak needs less capacity than it brings (`highest`).
 
-    `horizon_s` is the boot time of a replica and a tick: what is ordered now helps no sooner. `spread` is the standard
-    deviation of the logarithm of the error that is believed before anything was seen, with the weight of `prior_s`.
+    `horizon_s` is the boot time of a replica and a tick: what is ordered now helps no sooner. `spread` is the
+    deviation of the error, in roots of loads, that is believed before anything was seen, with the weight of `prior_s`.
     """
 
     horizon_s: float
@@ -32,12 +32,15 @@ class Outlook(NamedTuple):
     fast_s: float = 50.0
     slow_s: float = 250.0
     memory_s: float = 86_400.0
-    spread: float = 0.1
+    spread: float = 0.14
     prior_s: float = 600.0
 
 
 class Error(NamedTuple):
-    """Of one forecaster: the mean of log(highest load in the horizon / forecast), and how far above it errors go.
+    """Of one forecaster: the mean of root(highest load in the horizon) - root(forecast), and how far above errors go.
+
+    Roots, because the variance of a count grows with its mean: those of a Poisson count vary alike at every load
+    (Bartlett 1936), which is what makes staffing go with the square root.
 
     `variance` is of the errors above the mean alone: a load that falls makes nobody late.
     """
@@ -77,7 +80,7 @@ class History(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """The highest load of the horizon is log-normal about `middle` with the deviation `spread`; see `upper`."""
+    """The root of the highest load of the horizon is normal about that of `middle` with the deviation `spread`."""
 
     now: float
     middle: float
@@ -87,7 +90,8 @@ class Forecast(NamedTuple):
 
     def upper(self, percentile: float) -> float:
         """The load that the horizon stays below with the probability `percentile` in (0, 1)."""
-        return max(0.0, (self.middle + self.floor) * exp(normal_quantile(percentile) * self.spread) - self.floor)
+        root = sqrt(self.middle + self.floor) + normal_quantile(percentile) * self.spread
+        return max(0.0, max(0.0, root) ** 2 - self.floor)
 
 
 def learn(history: History, at_s: float, load: float, outlook: Outlook) -> History:
@@ -141,7 +145,7 @@ def forecast(history: History, outlook: Outlook) -> Forecast:
     for name, value, error in zip(FORECASTERS, candidates, history.errors, strict=True):
         spread = sqrt(error.variance) if error.variance > 0.0 else outlook.spread
         if spread < least - 1e-12:
-            middle = (value + outlook.floor) * exp(error.mean) - outlook.floor
+            middle = max(0.0, sqrt(value + outlook.floor) + error.mean) ** 2 - outlook.floor
             least, best = spread, Forecast(history.fast, middle, spread, outlook.floor, name)
     if best is None:
         raise UserError("Nothing can be forecast from errors that are no numbers.")
@@ -210,14 +214,14 @@ def highest(recent: tuple[Look, ...], patience_s: float) -> float:
 
 
 def _judged(
-    errors: tuple[Error, ...], values: tuple[float, ...], highest: float, share: float, outlook: Outlook
+    errors: tuple[Error, ...], values: tuple[float, ...], highest_load: float, share: float, outlook: Outlook
 ) -> tuple[Error, ...]:
     """Errors after one more forecast came due: exponentially weighted moments (West 1979) of errors cut at three
     deviations (Huber 1964), so that one jump is not taken for the habit of the load.
     """
     judged = []
     for error, value in zip(errors, values, strict=True):
-        off = log((highest + outlook.floor) / (value + outlook.floor)) - error.mean
+        off = sqrt(highest_load + outlook.floor) - sqrt(value + outlook.floor) - error.mean
         known = error.variance or outlook.spread**2
         off = min(3.0 * sqrt(known), max(-3.0 * sqrt(known), off))
         variance = known + (share * (off * off - known) if off > 0.0 else 0.0)
