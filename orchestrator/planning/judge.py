@@ -41,6 +41,13 @@ class Judgement:
     terms: tuple[Column, ...]
     objective: FloatArray
 
+    @property
+    def competes(self) -> bool:
+        """Whether more nodes than the fewest could be better for some offer."""
+        lifts = any(seat.rewards(REFUSALS) for seat in self.panel.seats)
+        finite = not isinstance(self.view.workload, Inference)
+        return finite and (lifts or any(self.panel.may_fall(term) and term.usd.any() for term in self.terms))
+
     def best(self, keep: int) -> IntArray:
         """The best `keep` candidates in order.
 

@@ -22,6 +22,7 @@ from orchestrator.sizing.size import size
 
 CONFLICTS = "orchestrator.planning.conflicts"
 METHOD = "exhaustive: every candidate priced"
+IN_STEPS = "every offer priced, at numbers of nodes in steps of 1.4 and finer near the best"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,7 @@ def plan_sized(
         considered=len(snapshot.book),
         refusals=judgement.sieve.counts(),
         policies=tuple(policy.name for policy in policies),
-        bound=None if lower is None else Bound(lower_usd=lower, method=METHOD),
+        bound=None if lower is None else Bound(lower_usd=lower, method=IN_STEPS if judgement.competes else METHOD),
         gaps=snapshot.gaps,
         notes=collect(judgement, rows, ranked, max_price_age_s=options.max_price_age_s),
         approval=_approval(options.approval, ranked),

@@ -211,6 +211,8 @@ def test_what_time_is_worth_buys_more_nodes_and_nothing_does_not() -> None:
     assert slow is not None
     assert quick is not None
     assert slow.parts[0].nodes == 1
+    methods = [made(market, each, 0.0, Limits()).bound for each in (MONEY, (*MONEY, Impatient(100.0, 1e9)))]
+    assert [bound.method.startswith("exhaustive") for bound in methods if bound is not None] == [True, False]
     # n·2·(1/6) + 100·100/n is least at n = sqrt(10000·3) = 173.
     assert quick.parts[0].nodes == pytest.approx(173, abs=8)
 
