@@ -198,22 +198,28 @@ def _take_better(few: Candidates, rungs: Ladder, usd: FloatArray, nodes: IntArra
 
 
 def _saved(judges: Panel, least: Candidates, priced: Priced, refused: IntArray) -> Priced:
-    """`priced` and those of the `refused` offers that some larger count saves, at the first such count."""
+    """`priced` and those of the `refused` offers that some larger count saves, at the fewest nodes that do.
+
+    The fewest: between the step that saves and the one before it by bisection, where more nodes never pass less.
+    """
     rows = np.searchsorted(least.offer, np.sort(refused))
-    nodes = least.nodes.copy()
+    nodes, below = least.nodes.copy(), least.nodes.copy()
     saved: list[IntArray] = []
     most = most_nodes(least.take(rows))
     for step in range(1, 1 + STEPS):
         wanted = np.minimum(np.ceil(least.nodes[rows] * STEP**step - 1e-9), most)
-        more = wanted > nodes[rows]
-        rows, most, wanted = rows[more | (wanted < most)], most[more | (wanted < most)], wanted[more | (wanted < most)]
+        going = (wanted > nodes[rows]) | (wanted < most)
+        rows, most, wanted = rows[going], most[going], wanted[going]
         if not len(rows):
             break
+        below[rows] = nodes[rows]
         nodes[rows] = wanted.astype(np.int64)
         open_ = judges.assess(counted(least.take(rows), nodes[rows])).open
         saved.append(rows[open_])
         rows, most = rows[~open_], most[~open_]
-    joined = np.concatenate([np.searchsorted(least.offer, priced.candidates.offer), *saved])
+    passing = np.concatenate([np.zeros(0, np.int64), *saved])
+    nodes[passing] = _fewest(judges, least, passing, below[passing], nodes[passing])
+    joined = np.concatenate([np.searchsorted(least.offer, priced.candidates.offer), passing])
     if len(joined) == len(priced.candidates):
         return priced
     everyone = np.sort(joined)
@@ -221,6 +227,17 @@ def _saved(judges: Panel, least: Candidates, priced: Priced, refused: IntArray) 
     candidates = counted(least.take(everyone), nodes[everyone])
     terms = judges.price(candidates)
     return Priced(candidates, terms, added(terms, len(candidates)))
+
+
+def _fewest(judges: Panel, least: Candidates, rows: IntArray, low: IntArray, high: IntArray) -> IntArray:
+    """The fewest nodes of candidates `rows` that pass, above `low`, which does not, and up to `high`, which does."""
+    low, high = low.copy(), high.copy()
+    while (wide := np.flatnonzero(high - low > 1)).size:
+        middle = (low[wide] + high[wide]) // 2
+        passes = judges.assess(counted(least.take(rows[wide]), middle)).open
+        high[wide] = np.where(passes, middle, high[wide])
+        low[wide] = np.where(passes, low[wide], middle)
+    return high
 
 
 def _shaped(judges: Panel, priced: Priced, nodes: IntArray) -> Priced:
