@@ -38,6 +38,7 @@ from orchestrator.sizing.parameters import Parameters
 if TYPE_CHECKING:
     from orchestrator.catalog.agreements import Negotiated
     from orchestrator.domain.events import Event
+    from orchestrator.domain.fleetplan import Quota
     from orchestrator.domain.standing import Commitment
     from orchestrator.sizing.learning import Calibration
 
@@ -45,6 +46,7 @@ DEFAULT_CALIBRATION = "default"
 NO_CALIBRATION = "none"
 STORE = "store.db"
 STANDING = "orchestrator.lifecycle.standing"
+QUOTAS = "orchestrator.catalog.quotas"
 AGREEMENTS, NEGOTIATING = "orchestrator.catalog.agreements", "orchestrator.catalog.negotiating"
 STANDING_POLICIES = frozenset({"reliability", "spread"})  # they look at what is held and learned
 
@@ -142,6 +144,14 @@ class App:
         commitments: tuple[Commitment, ...] = agreements.read_commitments(tables, self.settings.file)
         return commitments
 
+    def quotas(self) -> tuple[Quota, ...]:
+        """What the settings say may be held at a time. Raises: ConfigError with the file and the key at fault."""
+        tables = self.settings.quotas
+        if not tables:
+            return ()
+        quotas: tuple[Quota, ...] = importlib.import_module(QUOTAS).read_quotas(tables, self.settings.file)
+        return quotas
+
     def accelerators(self) -> tuple[Accelerator, ...]:
         """The bundled accelerator table."""
         return accelerators.load()
@@ -200,6 +210,7 @@ class App:
             settings.budgets
             or settings.reliability
             or settings.commitments
+            or settings.quotas
             or not STANDING_POLICIES.isdisjoint(settings.policies)
         )
         if not (buying or asked):

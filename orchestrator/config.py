@@ -29,6 +29,7 @@ KEYS = (
     "reliability",
     "prices",
     "commitments",
+    "quotas",
 )
 MARKET_KEYS = ("edition", "deadline_s", "max_price_age_days")
 SIZING_KEYS = ("calibration",)
@@ -59,6 +60,7 @@ class Settings:
     reliability: tuple[ProviderScore, ...] = ()  # how the user says that providers behave, by name
     prices: tuple[Table, ...] = ()  # negotiated ones, as written: `catalog.agreements` reads them
     commitments: tuple[Table, ...] = ()  # capacity that is paid for, as written: likewise
+    quotas: tuple[Table, ...] = ()  # what an account may hold, as written: `catalog.quotas` reads them
     file: str = ""  # where the settings were read from
     tick_s: float = 0.5
     leader_ttl_s: float = 10.0
@@ -150,6 +152,7 @@ def parse(document: Table, *, home: Path, file: str) -> Settings:
         reliability=_scores(_tables(document, "reliability", file), file),
         prices=_list(document, "prices", file),
         commitments=_list(document, "commitments", file),
+        quotas=_list(document, "quotas", file),
         file=file,
         tick_s=_positive(control, "tick_s", 0.5, f"{file}: control"),
         leader_ttl_s=_positive(control, "leader_ttl_s", 10.0, f"{file}: control"),

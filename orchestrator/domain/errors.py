@@ -6,6 +6,7 @@
     │   ├── ConfigError           settings, state folder, ports
     │   └── MissingCredentials    a secret reference that resolves to nothing
     ├── Infeasible                exit 3: no placement; carries the plan with its refusals
+    ├── Unplaced                  exit 3: some jobs of a fleet have no place
     ├── ProviderError             exit 4
     │   ├── CapacityError         next candidate
     │   ├── QuotaError            next provider
@@ -92,6 +93,12 @@ class Infeasible(IsoflopError):
 
     def __reduce__(self) -> tuple[type[Infeasible], tuple[Plan]]:
         return (type(self), (self.plan,))
+
+
+class Unplaced(IsoflopError):
+    """Some jobs of many have no place; the fleet plan says why and is shown before."""
+
+    exit_code = 3
 
 
 class ProviderError(IsoflopError):

@@ -21,7 +21,7 @@ from orchestrator.planning.fleet.problem import PENALTY, penalties
 from orchestrator.planning.fleet.shared import Shared, shared
 from orchestrator.planning.limits import hours_left
 
-Adjust = Callable[[Workload, Choices], Choices]
+Adjust = Callable[[Market, Workload, Choices], Choices]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

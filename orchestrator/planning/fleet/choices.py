@@ -100,7 +100,7 @@ class Judge:
         policies: Sequence[Policy],
         *,
         buyable_only: bool = False,
-        adjust: Callable[[Workload, Choices], Choices] | None = None,
+        adjust: Callable[[Market, Workload, Choices], Choices] | None = None,
     ) -> None:
         """By `policies`; with `buyable_only` list prices are refused; `adjust` changes what a job's choices cost."""
         self.market = market
@@ -155,18 +155,23 @@ class Judge:
         return self._columns(job, best.with_shapes(parts) if len(parts) > 1 else best)
 
     def _columns(self, job: Workload, judgement: Judgement) -> Choices:
-        found = judgement.candidates
-        choices = Choices(
-            judgement=judgement,
-            offer=found.offer,
-            nodes=found.nodes,
-            usd=np.round(judgement.objective, 6),
-            money_usd=np.maximum(added(judgement.terms, len(found), money=True), 0.0),
-            hours=found.hours,
-            site=self.market.sites.index[found.offer],
-            rank=self.market.rank[found.offer],
-        )
-        return choices if self._adjust is None else self._adjust(job, choices)
+        choices = columns(self.market, judgement)
+        return choices if self._adjust is None else self._adjust(self.market, job, choices)
+
+
+def columns(market: Market, judgement: Judgement) -> Choices:
+    """Every candidate of a judgement as a choice."""
+    found = judgement.candidates
+    return Choices(
+        judgement=judgement,
+        offer=found.offer,
+        nodes=found.nodes,
+        usd=np.round(judgement.objective, 6),
+        money_usd=np.maximum(added(judgement.terms, len(found), money=True), 0.0),
+        hours=found.hours,
+        site=market.sites.index[found.offer],
+        rank=market.rank[found.offer],
+    )
 
 
 def _anonymous(job: Workload) -> Workload:
