@@ -78,14 +78,14 @@ TRANSITIONS: dict[RunState, frozenset[RunState]] = {
     ),
     RunState.RUNNING: frozenset(
         {
-            RunState.STOPPING,  # reclaim announced, cancelled or over budget: gently first
+            RunState.STOPPING,  # reclaim announced, no time to stay on spot, cancelled or over budget: gently first
             RunState.RECOVERING,  # the lease was lost under the job
             RunState.RELEASING,  # the job ended by itself
         }
     ),
     RunState.STOPPING: frozenset(
         {
-            RunState.RECOVERING,  # stopped for a reclaim: go on elsewhere
+            RunState.RECOVERING,  # stopped for a reclaim or to be in time: go on elsewhere
             RunState.RELEASING,  # stopped for good, or it ended by itself in the meantime
         }
     ),

@@ -14,7 +14,9 @@ from orchestrator.domain.run import Attempt, Run
 from orchestrator.lifecycle.actions import Buy
 from orchestrator.lifecycle.billing import price_usd, spent_usd
 from orchestrator.lifecycle.draft import Draft
+from orchestrator.lifecycle.punctual import fits
 
+TOO_LATE = "on spot, with no time left to fall back"
 PROVIDER_OFF = frozenset({QuotaError.__name__, AuthError.__name__})
 
 
@@ -57,7 +59,7 @@ def choose(draft: Draft) -> Choice:
     skipped: Counter[str] = Counter()
     ranked = run.plan.ranked if run.plan is not None else ()
     for index in range(run.next_candidate, len(ranked)):
-        why = _unfit(draft, ranked[index])
+        why = _unfit(draft, ranked[index]) or ("" if fits(draft, index) else TOO_LATE)
         if not why:
             (part,) = ranked[index].parts
             return Pick(index, part.offer, part.nodes, ranked[index].usd_per_hour)

@@ -16,6 +16,7 @@ from orchestrator.lifecycle.approving import asking, granted, needed
 from orchestrator.lifecycle.choice import NoMore, Pick, buy, choose
 from orchestrator.lifecycle.draft import Draft, held
 from orchestrator.lifecycle.observed import DEFAULT_RULES, Observed, Rules
+from orchestrator.lifecycle.punctual import FALL_BACK, must_fall_back, remaining
 from orchestrator.lifecycle.winddown import ask_to_stop, out_of_patience, settle_by_buying, wind_down
 
 MOST_STEPS = 20  # in one tick; a run walks at most through each of its states
@@ -91,7 +92,7 @@ def _plan_again(draft: Draft, dry: int) -> None:
     last = max(run.entered_at, run.plan.made_at) if run.plan is not None and run.plans else run.entered_at
     wait_s = min(rules.plan_backoff_s * 2 ** (dry - 1), rules.plan_backoff_cap_s) if dry else 0.0
     if draft.now >= last + timedelta(seconds=wait_s) and draft.due(run.id):
-        draft.act(MakePlan(run_id=run.id, workload=run.workload))
+        draft.act(MakePlan(run_id=run.id, workload=remaining(run, draft.now)))
 
 
 def _acquiring(draft: Draft) -> None:
@@ -196,6 +197,8 @@ def _running(draft: Draft) -> None:
         draft.move(RunState.RECOVERING, lost)
     elif attempt.reclaim_at is not None:
         _stop(draft, attempt, RECLAIMED)
+    elif must_fall_back(draft):
+        _stop(draft, attempt, FALL_BACK)
 
 
 def _ended(draft: Draft, attempt: Attempt) -> None:
@@ -230,7 +233,7 @@ def _stopping(draft: Draft) -> None:
     elif over_budget:
         draft.end(RunState.FAILED, OVER_BUDGET)
     else:
-        draft.move(RunState.RECOVERING, RECLAIMED)
+        draft.move(RunState.RECOVERING, RECLAIMED if attempt.reclaim_at is not None else FALL_BACK)
 
 
 def _finished(attempt: Attempt, *, wanted: bool) -> bool:
