@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from orchestrator.planning.autoscale.queueing import Mix, Promise, Replica, rate_for, saturation
 
 LADDER: Final = (1, 2, 4, 16, 64, 256, 1024, 4096)  # nodes where a line ends and the next begins
+EXACT: Final = 1e-5  # a load this share above a capacity is within it: no rate is known that well
 
 
 class Segment(NamedTuple):
@@ -51,15 +52,15 @@ class Curve:
         """The fewest nodes that answer `load` requests per second; None where `most` do not."""
         if load <= 0.0:
             return 0
-        low = min(most, max(0, ceil(load / self.ceiling - 1e-9) - 1))
+        low = min(most, max(0, ceil(load / self.ceiling - EXACT) - 1))
         step, high = 1, min(most, low + 1)
-        while self.rate(high) < load * (1.0 - 1e-9):
+        while self.rate(high) < load * (1.0 - EXACT):
             if high >= most:
                 return None
             low, high, step = high, min(most, high + step), step * 2
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if self.rate(middle) >= load * (1.0 - 1e-9) else (middle, high)
+            low, high = (low, middle) if self.rate(middle) >= load * (1.0 - EXACT) else (middle, high)
         return high
 
     def segments(self, most: int) -> tuple[Segment, ...]:

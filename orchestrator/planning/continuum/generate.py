@@ -153,9 +153,7 @@ def lengths(rng: np.random.Generator, mix: Mix, count: int) -> tuple[np.ndarray,
     return found[0], found[1]
 
 
-def _column(
-    rng: np.random.Generator, index: int, device: Device, site: Site, how: tuple[float, float, bool]
-) -> Column:
+def _column(rng: np.random.Generator, index: int, device: Device, site: Site, how: tuple[float, float, bool]) -> Column:
     dear, scarce, edge = how
     stock = int(rng.integers(1, 6)) if rng.random() < scarce or edge else 1000
     usd = device.usd_per_hour * dear * float(rng.lognormal(0.0, 0.1))
@@ -189,7 +187,11 @@ def _place(rng: np.random.Generator, key: str) -> Place:
     latitude, longitude = centres[int(rng.integers(len(centres)))]
     drift = rng.normal(0.0, 4.0, 2)
     return Place(
-        key=key, latitude=latitude + float(drift[0]), longitude=longitude + float(drift[1]), country="", jurisdictions=()
+        key=key,
+        latitude=latitude + float(drift[0]),
+        longitude=longitude + float(drift[1]),
+        country="",
+        jurisdictions=(),
     )
 
 

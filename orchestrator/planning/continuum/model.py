@@ -40,13 +40,13 @@ def build(problem: Problem, options: Sequence[Option], *, relaxed: bool = False)
     """The program of `problem` over `options`.
 
     Capacities are the lines above the curves, so that the least objective of the program is at most that of the
-    problem. Relaxed, pools are as efficient as their largest, which is at most as dear once more.
+    problem. Relaxed, a pool may be open in part.
     """
     builder = Builder()
     scenarios = [CALM, *(sorted({problem.columns[o.column].site for o in options}) if problem.survive else ())]
     flow = _flows(builder, problem, options, scenarios)
     cover = _cover(builder, problem, options, scenarios, flow)
-    pools = _Pools(builder, problem, tuple(scenarios), flow, relaxed)
+    pools = _Pools(builder, problem, tuple(scenarios), flow)
     nodes = tuple(pools.add(index, option) for index, option in enumerate(options))
     stock, budget = _stock(builder, problem, options, nodes)
     return Model(builder.program(relaxed=relaxed), nodes, flow, cover, stock, budget)
@@ -106,7 +106,6 @@ class _Pools(NamedTuple):
     problem: Problem
     scenarios: tuple[int, ...]
     flow: dict[tuple[int, int, int], int]
-    relaxed: bool
 
     def add(self, index: int, option: Option) -> tuple[int, ...]:
         """The nodes of an option in segments of which one is taken, and what they carry."""
@@ -115,10 +114,7 @@ class _Pools(NamedTuple):
         opened: list[tuple[int, float]] = []
         nodes = []
         segments = option.curve.segments(option.most)
-        if self.relaxed:
-            nodes.append(builder.variable(option.usd, float(option.most)))
-            carried.append((nodes[0], most_per_node(option)))
-        for segment in () if self.relaxed else segments:
+        for segment in segments:
             count = builder.variable(option.usd, float(segment.high), integer=True)
             taken = builder.variable(option.usd_open, 1.0, integer=True)
             builder.row([(count, 1.0), (taken, -float(segment.low))], lower=0.0)
@@ -147,15 +143,9 @@ class _Pools(NamedTuple):
         ]
         if served:
             self.builder.row([*carried, *((variable, -load) for variable, load in served)], lower=0.0)
-        for variable, _ in served if opened else ():
+        for variable, _ in served:
             # Nobody goes to a pool that is not open: implied, but it proves the bound far sooner.
             self.builder.row([*opened, (variable, -1.0)], lower=0.0)
-
-
-def most_per_node(option: Option) -> float:
-    """Requests per second and node that the option's pools do not pass."""
-    segments = option.curve.segments(option.most)
-    return max(segment.rate(end) / end for segment in segments for end in (segment.low, segment.high))
 
 
 def _stock(
