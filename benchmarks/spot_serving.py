@@ -100,7 +100,9 @@ def ours(capacity: Capacity, needed: int, target: float) -> Hedge:
     names = [re.sub(r"^(.*\d)-?[a-z](_.*)?$", r"\1", zone) for zone in capacity.zones]
     regions = tuple(sorted(set(names)).index(name) for name in names)
     prices = tuple(float(price) for price in capacity.spot_usd_per_hour)
-    rules = HedgeRules(prices, capacity.on_demand_usd_per_hour, needed, target, BOOT_S, capacity.tick_s, 3, regions)
+    rules = HedgeRules(
+        prices, capacity.on_demand_usd_per_hour, needed, target, BOOT_S, capacity.tick_s, max(3, needed // 2), regions
+    )
     state = begin(rules)
 
     def decide(held: Held) -> Orders:

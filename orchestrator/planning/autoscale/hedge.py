@@ -114,6 +114,7 @@ class HedgeState(NamedTuple):
     short_s: float = 0.0
     spares: int = 1
     base: int = 0  # of the needed replicas, those that stay on demand
+    extra: int = 0  # on demand in place of spares that no zone has capacity for
     worth: float = 1.0  # share of the time short that one spot replica is worth
     looked_s: float = -inf
 
@@ -194,6 +195,7 @@ def hedge(held: Held, state: HedgeState, rules: HedgeRules) -> tuple[Orders, Hed
     look = held.now_s - state.looked_s >= LOOK_S
     if look or any(held.lost):
         state = _looked(risk, state, rules)._replace(looked_s=held.now_s)
+        state = state._replace(extra=_extra(counts, risk, state, rules) if any(held.refused) else 0)
     wanted = rules.needed - state.base + state.spares
     zones = Zones(risk, state.belief.share, rules, state.spares, state.worth)
     keep = _kept(counts, held, wanted, zones)
@@ -202,7 +204,7 @@ def hedge(held: Held, state: HedgeState, rules: HedgeRules) -> tuple[Orders, Hed
     # not one of a spare or of the way back to spot.
     serving = sum(min(up, stay) for up, stay in zip(held.ready, keep, strict=True))
     own = held.on_demand_ready + held.on_demand_booting
-    stand_in = max(state.base, min(own, max(0, rules.needed - serving)))
+    stand_in = max(state.base + state.extra, min(own, max(0, rules.needed - serving)))
     missing = max(0, rules.needed - sum(keep) - stand_in)
     if look and launch == 0 and not sum(held.booting) and _better(keep, zones):
         launch = 1  # once it serves, the worst one goes
@@ -325,6 +327,21 @@ def _looked(risk: npt.NDArray[np.float64], state: HedgeState, rules: HedgeRules)
             if cost < least - 1e-12:
                 best, least = (base, spares), cost
     return state._replace(base=best[0], spares=best[1], worth=worth)
+
+
+def _extra(counts: list[int], risk: npt.NDArray[np.float64], state: HedgeState, rules: HedgeRules) -> int:
+    """On-demand replicas that pay where zones refuse the spares: for the replicas that are held, at the same worth."""
+    tail = shortfall(counts, risk.tolist(), state.belief.share, rules.groups, rules.boot_s + rules.tick_s)
+    own = rules.on_demand_usd_per_hour / (rules.usual_usd_per_hour or 1.0)
+    lacking = max(0, rules.needed - state.base + state.spares - sum(counts))
+    over = sum(counts) + state.base - rules.needed
+
+    def cost(extra: int) -> float:
+        spares = over + extra
+        short = 1.0 if spares < 0 else float(tail[min(spares, tail.size - 1)])
+        return extra * own + short / state.worth
+
+    return min(range(lacking + 1), key=cost)
 
 
 def _kept(counts: list[int], held: Held, wanted: int, zones: Zones) -> list[int]:
