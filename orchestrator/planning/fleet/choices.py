@@ -40,7 +40,9 @@ class Choices(NamedTuple):
     site: IntArray
     rank: IntArray  # place of the offer in the order of ties
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many there are."""
         return len(self.offer)
 
     def best(self, usd: FloatArray) -> int:
@@ -51,7 +53,7 @@ class Choices(NamedTuple):
     def by_site(self, usd: FloatArray, sites: int) -> tuple[FloatArray, IntArray]:
         """The least `usd` on every site, inf where there is none, and its row; shape (sites,) each."""
         least, row = np.full(sites, np.inf), np.full(sites, -1, np.int64)
-        if len(self):
+        if self.size:
             order = np.lexsort((self.nodes, self.rank, usd, self.site))
             first = order[np.diff(self.site[order], prepend=-1) > 0]
             least[self.site[first]], row[self.site[first]] = usd[first], first

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from orchestrator.planning.fleet import search
+from orchestrator.planning.fleet.greedy import place
 from orchestrator.planning.fleet.pool import gather, resources
 from orchestrator.planning.fleet.prices import Steps, ascend, dual_value, no_prices, priced, values
 from orchestrator.planning.fleet.problem import Problem, check
@@ -27,6 +28,9 @@ def solve(problem: Problem, *, stop: Callable[[], bool] = lambda: False) -> Answ
     state = search.first(columns, limits, value, priced(columns, prices, limits))
     search.settle(state, columns.usd, ROUNDS, stop)
     state = search.within(state, limits, prices.budget, ROUNDS, stop)
+    left = np.flatnonzero(columns.offer[state.at] >= len(limits.capacity_nodes))
+    place(state, left[np.argsort(-problem.unplaced_usd[left], kind="stable")], columns.usd)
+    search.settle(state, columns.usd, ROUNDS, stop)
     how = "time limit" if stop() else "search"
     bound = dual_value(value, prices, limits)
     return Answer(columns.option[state.at], bound, prices.node[:-1], prices.quota, prices.budget[:-1], how)

@@ -87,7 +87,7 @@ def _unplaceable(case: Case) -> dict[int, Obstacle]:
     """The jobs that nobody would take alone, and those that wait for one."""
     out: dict[int, Obstacle] = {}
     for job in case.depends.order:
-        if not len(case.choices[job]):
+        if not case.choices[job].size:
             out[job] = Obstacle.REFUSED
         elif any(one in out for one in case.depends.before(job)):
             out[job] = Obstacle.PREDECESSOR

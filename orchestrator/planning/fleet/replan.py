@@ -134,7 +134,7 @@ class _Running:
     def adjusted(self, market: Market, job: Workload, choices: Choices) -> Choices:
         """The choices of `job` at what is left of it, its own among them, moves with their disruption."""
         running = self._placed.get(job.name)
-        if running is None or not len(choices):
+        if running is None or not choices.size:
             return choices
         choices = _with_own(market, running, choices)
         left = self._left(market, job, running, choices)
@@ -160,7 +160,7 @@ class _Running:
             return []
         origin, choices = running.placement.label, case.choices[row]
         stay = self.stay(case, row)
-        if chosen < 0 or not len(choices):
+        if chosen < 0 or not choices.size:
             return [_forced(job.name, origin, "nowhere", "it has no place any more", moved=True)]
         full = columns(case.market, choices.judgement)
         left = self._left(case.market, case.asked[row], running, full)
@@ -169,7 +169,7 @@ class _Running:
                 _forced(job.name, origin, _label(choices, chosen), "its own place is gone or refused now", moved=True)
             ]
         moved = chosen != stay
-        others = np.flatnonzero(np.arange(len(choices)) != stay)
+        others = np.flatnonzero(np.arange(choices.size) != stay)
         if not moved and not len(others):
             return [_forced(job.name, origin, "nowhere", "there is no other place", moved=False)]
         to = chosen if moved else int(others[np.argmin(choices.usd[others])])
@@ -225,7 +225,7 @@ class _Running:
         (part, *_) = running.placement.parts
         place = (part.offer.provider, part.offer.region)
         if not gib or place not in market.sites.keys:
-            return np.zeros(len(choices))
+            return np.zeros(choices.size)
         if self._traffic is None:
             self._traffic = Traffic.between(market.sites.keys, self._network)
         usd: FloatArray = self._traffic.usd(gib)[market.sites.keys.index(place), choices.site]
