@@ -11,11 +11,11 @@ import numpy as np
 
 from orchestrator.domain.contracts import Policy
 from orchestrator.domain.offer import Billing
-from orchestrator.domain.offerbook import FloatArray
+from orchestrator.domain.offerbook import UNKNOWN, FloatArray
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.workload import Inference, Workload
-from orchestrator.planning.plan import PlanOptions, plan, sizings_of
+from orchestrator.planning.plan import PlanOptions, plan
 from orchestrator.simulation.engine import Decide, Scenario, deviation, luck_of, named
 from orchestrator.simulation.weather import ceilings
 
@@ -47,6 +47,8 @@ def greedy_spot(policies: Sequence[Policy]) -> Decide:
     decide = ours([policy for policy in policies if policy.name not in RISKS])
 
     def greedy(workload: Workload, market: Snapshot) -> Plan:
+        settings = tuple(setting for setting in workload.settings if setting.policy not in RISKS)
+        workload = replace(workload, settings=settings)
         found = decide(_only(workload, Billing.SPOT), market)
         return found if found.ranked else decide(_only(workload, Billing.ON_DEMAND), market)
 
@@ -60,65 +62,81 @@ def _only(workload: Workload, billing: Billing) -> Workload:
 
 
 def omniscient(scenario: Scenario, policies: Sequence[Policy]) -> Bound:
-    """A proven lower bound on the bill: every job alone, knowing all prices and availability to come.
+    """A lower bound on the bill: every job alone, knowing all prices and availability to come.
 
     Each job may split itself in fractions over the slots between its arrival and its deadline (or the end) and over
-    every feasible offer, without boots, restarts or minimum times; the least cost of that is the maximum over lambda of
-    lambda + sum over slots of min(0, min over offers of slot hours x (USD per hour - lambda / hours of the job)). So
-    the true optimum lies above it, and nothing lies below.
+    every feasible offer, on as many nodes as there are (the work of a finite job spread over them without loss), at the
+    lowest price since a machine was last taken there, without boots, restarts and minimum times. The least cost of that
+    is bounded from below for any L by L + sum over slots of min(0, min over offers of slot hours x (USD per hour - L /
+    hours of the job)), which is maximised over L.
     """
-    weather, base = scenario.weather, scenario.market
-    slots = int(np.ceil(scenario.days * 86_400.0 / weather.slot_s))
-    at = np.arange(slots) * weather.slot_s
-    columns = (weather.now + np.arange(slots)) % weather.up.shape[1]
+    weather, book = scenario.weather, scenario.market.book
+    slot_h = weather.slot_s / 3600.0
+    slots = int(np.ceil(scenario.days * 24.0 / slot_h))
+    at, columns = np.arange(slots) * weather.slot_s, (weather.now + np.arange(slots)) % weather.up.shape[1]
     zone = dict(zip(weather.rows.tolist(), weather.zone.tolist(), strict=True))
-    rows = {base.book[row].label: row for row in range(len(base.book))}
-    ceiling = ceilings(base.book)
+    ceiling = ceilings(book)
     usd, infeasible = 0.0, 0
     for number, (arrival, _) in enumerate(named(scenario.arrivals)):
-        luck = luck_of(scenario.seed, number)
-        feasible = _feasible(arrival.workload, base, policies)
+        fixed = isinstance(arrival.workload, Inference)  # it takes its time, on however many nodes
+        end_s = arrival.at_s + (arrival.workload.limits.deadline_s or np.inf)
+        window = (at + weather.slot_s > arrival.at_s) & (at < end_s)
         hours: list[float] = []
         costs: list[FloatArray] = []
-        steady: list[tuple[float, float]] = []
-        for label, price, job_h, sigma in feasible:
-            took_h = job_h * exp(sigma * luck)
-            row = rows[label]
+        for row, nodes, job_h in _feasible(scenario, arrival.workload, policies, luck_of(scenario.seed, number)):
+            most = int(book.available[row]) if book.available[row] != UNKNOWN else scenario.stock
             if row not in zone:
-                steady.append((price, took_h))
-                continue
-            nodes = price / float(base.book.usd_per_hour[row])
-            path = base.book.usd_per_hour[row] * weather.factor[zone[row], columns]
-            path = nodes * np.round(np.minimum(path, ceiling[row]), 4)
-            costs.append(np.where(weather.up[zone[row], columns], path, np.inf))
-            hours.append(took_h)
-        costs += [np.full(slots, price) for price, _ in steady]
-        hours += [took for _, took in steady]
+                spread = 1.0 if fixed else max(1.0, job_h / slot_h)  # a slot is enough: its price never changes
+                price = np.full(int(window.sum()), float(book.usd_per_hour[row]))
+            else:
+                spread = 1.0 if fixed else max(1.0, most / nodes)
+                path = book.usd_per_hour[row] * weather.factor[zone[row], columns[window]]
+                path = np.round(np.minimum(path, ceiling[row]), 4)
+                price = np.where(weather.up[zone[row], columns[window]], path, np.inf)
+            costs.append(nodes * spread * price)
+            hours.append(job_h / spread)
         if not hours:
             infeasible += 1
-            continue
-        end_s = arrival.at_s + (arrival.workload.limits.deadline_s or np.inf)
-        open_ = (at + weather.slot_s > arrival.at_s) & (at < end_s)
-        usd += _least(np.array(costs)[:, open_], np.array(hours), weather.slot_s / 3600.0)
+        elif window.any():
+            usd += _least(_kept(np.array(costs)), np.array(hours), slot_h)
     return Bound(usd, infeasible)
 
 
-def _feasible(workload: Workload, base: Snapshot, policies: Sequence[Policy]) -> list[tuple[str, float, float, float]]:
-    """Every feasible offer: label, USD per hour of all nodes, median hours, and the deviation of their logarithm.
+def _feasible(
+    scenario: Scenario, workload: Workload, policies: Sequence[Policy], luck: float
+) -> list[tuple[int, int, float]]:
+    """Every feasible offer in its cheapest shape: the row in the book, nodes, and the job's true hours on them.
 
-    Without the policies that refuse what is dear or late: a bound must allow more than any plan does.
+    Without the limits and policies that refuse what is dear or late: a bound must allow more than any plan does, and
+    where nothing rewards speed the cheapest shape is that of the fewest node-hours.
     """
+    base = scenario.market
     lax = replace(workload.limits, deadline_s=None, finish_by=None, budget_usd=None)
     chosen = [policy for policy in policies if policy.name not in RISKS]
     market = replace(base, buyable=tuple(base.book.provider.vocab))
-    free = replace(workload, limits=lax)
-    made = plan(free, market, chosen, PlanOptions(keep=EVERYTHING)) if sizings_of(free, market) else None
+    made = plan(replace(workload, limits=lax, settings=()), market, chosen, PlanOptions(keep=EVERYTHING))
+    rows = {base.book[row].label: row for row in range(len(base.book))}
     found = []
-    for placement in made.ranked if made is not None else ():
-        hours = workload.duration_s / 3600.0 if isinstance(workload, Inference) else placement.hours.p50
-        sigma = 0.0 if isinstance(workload, Inference) else deviation(placement.hours)
-        found.append((placement.parts[0].offer.label, placement.usd_per_hour, hours, sigma))
+    for placement in made.ranked:
+        (part,) = placement.parts
+        if isinstance(workload, Inference):
+            hours = workload.duration_s / 3600.0
+        else:
+            hours = placement.hours.p50 * exp(deviation(placement.hours) * luck)
+        found.append((rows[part.offer.label], part.nodes, hours))
     return found
+
+
+def _kept(usd_per_hour: FloatArray) -> FloatArray:
+    """The least price that a lease may have at each slot: it keeps that of its purchase for as long as it is not taken.
+
+    Shape (offers, slots); inf where there is none.
+    """
+    kept = usd_per_hour.copy()
+    for slot in range(1, kept.shape[1]):
+        there = np.isfinite(kept[:, slot])
+        kept[there, slot] = np.minimum(kept[there, slot], kept[there, slot - 1])
+    return kept
 
 
 def _least(usd_per_hour: FloatArray, hours: FloatArray, slot_h: float) -> float:

@@ -20,6 +20,7 @@ COMMANDS = (
     Entry("init", "Write a commented example job file to start from."),
     Entry("plan", "Show where a job would run, what it costs and why; buy nothing."),
     Entry("explain", "Say why an offer is, or is not, the choice of a plan; what if."),
+    Entry("simulate", "Replay jobs, spot markets, requests and queues in virtual time.", group=True),
     Entry("size", "Size a model: FLOPs, memory, devices, hours, energy and cost."),
     Entry("gap", "Show demand for compute against expected capacity, 2024 to 2035."),
     Entry("validate", "Check predictions against runs of your own."),
