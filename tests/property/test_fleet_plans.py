@@ -102,6 +102,7 @@ def _within_limits(found: FleetPlan, market: Snapshot, quota: int | None, cap: f
         assert limit_s is None or one.ends_h * 3600.0 <= limit_s + 1e-3
         after = next(job.after for job in found.jobs if job.name == one.job)
         ends = {other.job: other.ends_h for other in found.placed}
+        assert after or one.starts_h == 0.0
         assert all(name in ends and ends[name] <= one.starts_h + 1e-9 for name in after)
         assert np.isclose(one.placement.objective_usd, sum(term.usd for term in one.placement.terms))
 

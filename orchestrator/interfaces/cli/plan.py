@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.domain.errors import Infeasible
+from orchestrator.domain.errors import Infeasible, UserError
+from orchestrator.domain.plan import Plan
+from orchestrator.domain.snapshot import Snapshot
 from orchestrator.interfaces.cli import files, session
 from orchestrator.interfaces.views.choose import choose
 from orchestrator.interfaces.views.plan_view import TOP, PlanReport
@@ -17,12 +19,16 @@ from orchestrator.planning.plan import PlanOptions
 from orchestrator.spec import documents, quantity
 
 LAYOUT = "orchestrator.interfaces.cli.plan_layout"  # loaded where it is asked for: a plan is quick
+FLEET = "orchestrator.interfaces.cli.plan_fleet"  # loaded for several jobs
 FRONTIER = "orchestrator.interfaces.cli.plan_frontier"  # likewise
+CONTINUUM = "orchestrator.interfaces.cli.plan_continuum"  # likewise: it loads a solver
 RELAX = "orchestrator.interfaces.cli.plan_relax"  # a dozen plans: for those who ask, and where nothing is feasible
 
 
 def run(
-    job_file: Annotated[Path, typer.Argument(metavar="JOB", help="Job file, YAML or JSON.")],
+    job_files: Annotated[
+        list[Path], typer.Argument(metavar="JOB...", help="Job files, YAML or JSON: several share one plan.")
+    ],
     *,
     snapshot: Annotated[
         Path | None, typer.Option("--snapshot", metavar="FILE", help="Plan over a saved market instead of today's.")
@@ -52,27 +58,69 @@ def run(
         Path | None, typer.Option("--chart", metavar="FILE", help="Draw the frontier as .svg or .png.")
     ] = None,
     relax: Annotated[bool, typer.Option("--relax", help="Show what loosening each limit would save.")] = False,
+    continuum: Annotated[
+        bool, typer.Option("--continuum", help="Spread a service over many sites, near to its users.")
+    ] = False,
+    survive_site_loss: Annotated[
+        bool, typer.Option("--survive-site-loss", help="With --continuum: keep every limit when any one site fails.")
+    ] = False,
+    current: Annotated[
+        Path | None,
+        typer.Option("--current", metavar="FILE", help="Move what runs by this fleet plan only if it pays."),
+    ] = None,
+    move_threshold: Annotated[
+        float | None,
+        typer.Option("--move-threshold", min=1.0, metavar="K", help="A move saves K times what it disturbs (1)."),
+    ] = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option("--time-limit", metavar="TIME", help="Answer within it, of several jobs: 30s (10s)."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show where a job would run, what it costs and why; buy nothing.
 
     The same job over the same --snapshot gives the same plan, byte for byte.
 
+    Several jobs share one plan: capacity, quotas, budgets and the data that they hand on.
+
     Exit codes: 0 a plan, 2 bad input, 3 no feasible placement (the refusals are printed).
     """
     app = session.open_app()
+    if len(job_files) > 1 or current is not None:
+        if layout or frontier or chart is not None or relax or max_price_age is not None:
+            raise UserError("--layout, --frontier, --chart, --relax and --max-price-age are of one job: plan it alone")
+        fleet = importlib.import_module(FLEET)
+        fleet.run(
+            app,
+            fleet.Asked(
+                job_files=job_files,
+                snapshot=snapshot,
+                output=output,
+                save_snapshot=save_snapshot,
+                current=current,
+                time_limit=time_limit,
+                threshold=move_threshold,
+                offline=offline,
+                buyable=buyable,
+                as_json=as_json,
+            ),
+        )
+        return
+    (job_file,) = job_files
     if chart is not None:
         importlib.import_module(FRONTIER).check(chart)
     oldest_s = session.read_option("--max-price-age", max_price_age, quantity.duration_s)
     oldest_s = app.settings.max_price_age_s if oldest_s is None else oldest_s
     workload = session.load_job(job_file)
     market = session.look(app, saved=snapshot, live=not offline)
+    if continuum or survive_site_loss:
+        asked = importlib.import_module(CONTINUUM).Asked(buyable, survive_site_loss, output, save_snapshot)
+        importlib.import_module(CONTINUUM).show(app, workload, market, asked, as_json=as_json)
+        return
     options = PlanOptions(keep=max(top, 20), buyable_only=buyable, max_price_age_s=oldest_s)
     plan = app.plan(workload, market, options)
-    if save_snapshot is not None:
-        files.write(save_snapshot, documents.dump_snapshot(market))
-    if output is not None:
-        files.write(output, documents.dump_plan(plan, market))
+    _save(plan, market, output, save_snapshot)
     if frontier or chart is not None:
         shown = importlib.import_module(FRONTIER).report(app, workload, market, buyable_only=buyable, chart_file=chart)
         choose(as_json).show(shown)
@@ -93,3 +141,10 @@ def run(
     choose(as_json).show(report)
     if plan.best is None:
         raise Infeasible(plan)
+
+
+def _save(plan: Plan, market: Snapshot, output: Path | None, save_snapshot: Path | None) -> None:
+    if save_snapshot is not None:
+        files.write(save_snapshot, documents.dump_snapshot(market))
+    if output is not None:
+        files.write(output, documents.dump_plan(plan, market))
