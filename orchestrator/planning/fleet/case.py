@@ -122,7 +122,10 @@ def read(
     judge = Judge(market, policies, buyable_only=options.buyable_only, adjust=adjust)
     asked = tuple(_handed(job, ordered, depends, row) for row, job in enumerate(ordered))
     choices = tuple(judge.choices(job) for job in asked)
-    traffic = Traffic.between(market.sites.keys, snapshot.network, assumed_usd_per_gib=options.assumed_usd_per_gib)
+    traffic = Traffic.none(len(market.sites))
+    if any(ordered[first].data.result_gib > 0 for first in depends.first.tolist()):
+        assumed = options.assumed_usd_per_gib
+        traffic = Traffic.between(market.sites.keys, snapshot.network, assumed_usd_per_gib=assumed)
     links = tuple(
         Link(first, then, traffic.usd(ordered[first].data.result_gib))
         for first, then in zip(depends.first.tolist(), depends.then.tolist(), strict=True)

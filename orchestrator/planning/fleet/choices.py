@@ -54,9 +54,13 @@ class Choices(NamedTuple):
         """The least `usd` on every site, inf where there is none, and its row; shape (sites,) each."""
         least, row = np.full(sites, np.inf), np.full(sites, -1, np.int64)
         if self.size:
-            order = np.lexsort((self.nodes, self.rank, usd, self.site))
-            first = order[np.diff(self.site[order], prepend=-1) > 0]
-            least[self.site[first]], row[self.site[first]] = usd[first], first
+            order = np.argsort(self.site * (int(self.rank.max()) + 1) + self.rank, kind="stable")
+            start = np.flatnonzero(np.diff(self.site[order], prepend=-1))
+            here = self.site[order[start]]
+            least[here] = np.minimum.reduceat(usd[order], start)
+            best = order[usd[order] <= least[self.site[order]]]
+            first = best[np.diff(self.site[best], prepend=-1) > 0]
+            row[self.site[first]] = first
         return least, row
 
 
@@ -111,6 +115,7 @@ class Judge:
         self._adjust = adjust
         self._sizings: dict[Workload, Mapping[str, Sizing | Reason]] = {}
         self._judgements: dict[tuple[Workload, int], Judgement] = {}
+        self._choices: dict[int, Choices] = {}  # by the judgement that they are of
 
     def sizings(self, job: Workload) -> Mapping[str, Sizing | Reason]:
         """Of the job's work on every accelerator on offer."""
@@ -157,8 +162,10 @@ class Judge:
         return self._columns(job, best.with_shapes(parts) if len(parts) > 1 else best)
 
     def _columns(self, job: Workload, judgement: Judgement) -> Choices:
-        choices = columns(self.market, judgement)
-        return choices if self._adjust is None else self._adjust(self.market, job, choices)
+        found = self._choices.get(id(judgement))
+        if found is None or found.judgement is not judgement:
+            found = self._choices[id(judgement)] = columns(self.market, judgement)
+        return found if self._adjust is None else self._adjust(self.market, job, found)
 
 
 def columns(market: Market, judgement: Judgement) -> Choices:

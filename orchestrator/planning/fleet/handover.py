@@ -52,6 +52,11 @@ class Traffic(NamedTuple):
         kind[unknown] = 1
         return cls(kind, tuple(index), unknown)
 
+    @classmethod
+    def none(cls, sites: int) -> Traffic:
+        """Where nothing moves."""
+        return cls(np.zeros((sites, sites), np.int64), ((),), np.zeros((sites, sites), np.bool_))
+
     def usd(self, gib: float) -> FloatArray:
         """Shape (S, S): USD for `gib` GiB from each site (row) to each (column)."""
         each = np.array([billed(tiers, gib) if tiers else 0.0 for tiers in self.tiers])

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from orchestrator.domain.fleetplan import Obstacle
-from orchestrator.domain.offerbook import FloatArray
+from orchestrator.domain.offerbook import FloatArray, IntArray
 from orchestrator.planning.fleet.case import Case, Costs
 from orchestrator.planning.fleet.chain import Link, cheapest, joined, marginals
 from orchestrator.planning.fleet.choices import Choices, Judge
@@ -106,7 +106,13 @@ def alone(case: Case, weight: FloatArray, out: dict[int, Obstacle]) -> tuple[lis
     bound = float(sum(usd[job][row] for job, row in enumerate(rows) if row >= 0))
     if linked:
         place_of = {job: index for index, job in enumerate(linked)}
-        tables = [case.choices[job].by_site(usd[job], len(case.market.sites)) for job in linked]
+        known: dict[tuple[int, float], tuple[FloatArray, IntArray]] = {}
+        tables = []
+        for job in linked:
+            choices, key = case.choices[job], (id(case.choices[job]), float(weight[job]))
+            if key not in known:
+                known[key] = choices.by_site(usd[job], len(case.market.sites))
+            tables.append(known[key])
         inner = [Link(place_of[link.first], place_of[link.then], link.usd) for link in links]
         found = cheapest(np.stack([least for least, _ in tables]), inner)
         for index, job in enumerate(linked):

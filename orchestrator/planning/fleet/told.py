@@ -31,12 +31,11 @@ SHOWN = 12  # scarcities
 
 def placed_jobs(case: Case, placed: Placed, spans: dict[int, Span]) -> tuple[PlacedJob, ...]:
     """The jobs that have a place, by name."""
-    found = []
+    found, built = [], _built(case, placed)
     for job, row in enumerate(placed.rows):
         if row < 0:
             continue
-        choices = case.choices[job]
-        (placement,) = placements.build(choices.judgement, np.array([row]))
+        choices, placement = case.choices[job], built[job]
         handovers = _handovers(case, placed.rows, job)
         found.append(
             PlacedJob(
@@ -49,6 +48,19 @@ def placed_jobs(case: Case, placed: Placed, spans: dict[int, Span]) -> tuple[Pla
             )
         )
     return tuple(found)
+
+
+def _built(case: Case, placed: Placed) -> dict[int, Placement]:
+    """The placement of every job, those of one judgement together: jobs that are alike share it."""
+    alike: dict[int, list[int]] = {}
+    for job in placed_rows(placed):
+        alike.setdefault(id(case.choices[job].judgement), []).append(job)
+    built: dict[int, Placement] = {}
+    for jobs in alike.values():
+        rows, place = np.unique([placed.rows[job] for job in jobs], return_inverse=True)
+        few = placements.build(case.choices[jobs[0]].judgement, rows)
+        built |= {job: few[index] for job, index in zip(jobs, place.tolist(), strict=True)}
+    return built
 
 
 def _handovers(case: Case, rows: Sequence[int], job: int) -> tuple[Handover, ...]:
