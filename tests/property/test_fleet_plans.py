@@ -17,9 +17,9 @@ from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.standing import Spend
 from orchestrator.domain.workload import DataSet, Limits, Workload
 from orchestrator.planning.fleet.case import FleetOptions
-from orchestrator.planning.fleet.heuristic import solve
 from orchestrator.planning.fleet.plan import plan_fleet
 from orchestrator.planning.fleet.replan import replan
+from orchestrator.planning.fleet.solve import solve
 from orchestrator.planning.plan import plan
 from orchestrator.testing.builders import offer, snapshot, training
 from orchestrator.testing.clock import EPOCH

@@ -19,12 +19,15 @@ from orchestrator.interfaces.views.choose import choose, waiting
 from orchestrator.interfaces.views.fleet_view import FleetReport
 from orchestrator.planning.fleet.case import FleetOptions
 from orchestrator.planning.fleet.handover import ASSUMED_USD_PER_GIB
-from orchestrator.planning.fleet.heuristic import solve
 from orchestrator.planning.fleet.plan import plan_fleet
+from orchestrator.planning.fleet.problem import Problem as FleetProblem
 from orchestrator.planning.fleet.replan import THRESHOLD, replan
+from orchestrator.planning.fleet.solution import Solution
+from orchestrator.planning.fleet.solve import solve
 from orchestrator.spec import documents, fleet_documents, quantity
 
 TIME_LIMIT_S = 10.0
+SINGLE, CHAINED = 0.9, 0.3  # parts of the time left for one solution: results that move take several
 
 
 class Asked(NamedTuple):
@@ -50,9 +53,8 @@ def run(app: App, asked: Asked) -> None:
     current = None if asked.current is None else _current(asked.current)
     market = _market(app, asked)
     limit_s = TIME_LIMIT_S if limit_s is None else limit_s
-    stop = partial(_over, time.monotonic, began + limit_s)
     with waiting(f"planning {len(jobs)} jobs"):
-        plan = _planned(app, asked, _Read(jobs, names, market, current), stop)
+        plan = _planned(app, asked, _Read(jobs, names, market, current), began + limit_s)
     if asked.save_snapshot is not None:
         files.write(asked.save_snapshot, documents.dump_snapshot(market))
     if asked.output is not None:
@@ -62,6 +64,16 @@ def run(app: App, asked: Asked) -> None:
     choose(asked.as_json).show(FleetReport(plan=plan, exact=exact, commands=now, later=later))
     if plan.unplaced:
         raise Unplaced(f"{len(plan.unplaced)} of {len(plan.jobs)} jobs have no place")
+
+
+def _solved(clock: Callable[[], float], end_s: float, part: float, problem: FleetProblem) -> Solution:
+    """One solution within a part of the time left."""
+    began = clock()
+
+    def elapsed() -> float:
+        return clock() - began
+
+    return solve(problem, elapsed=elapsed, limit_s=max(0.0, part * (end_s - began)))
 
 
 def _over(clock: Callable[[], float], end_s: float) -> bool:
@@ -105,14 +117,16 @@ class _Read(NamedTuple):
     current: FleetPlan | None
 
 
-def _planned(app: App, asked: Asked, read: _Read, stop: Callable[[], bool]) -> FleetPlan:
+def _planned(app: App, asked: Asked, read: _Read, end_s: float) -> FleetPlan:
     assumed = app.settings.policies.get("cost", {}).get("assumed_egress_usd_per_gib", ASSUMED_USD_PER_GIB)
     options = FleetOptions(
         buyable_only=asked.buyable,
         quotas=app.quotas(),
         assumed_usd_per_gib=assumed if isinstance(assumed, float | int) else ASSUMED_USD_PER_GIB,
     )
-    policies, solver = app.policies(), partial(solve, stop=stop)
+    policies = app.policies()
+    solver = partial(_solved, time.monotonic, end_s, CHAINED if any(job.after for job in read.jobs) else SINGLE)
+    stop = partial(_over, time.monotonic, end_s)
     if read.current is None:
         return plan_fleet(read.jobs, read.market, policies, options, solve=solver, stop=stop, files=read.files)
     threshold = THRESHOLD if asked.threshold is None else asked.threshold

@@ -7,25 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orchestrator.domain.offerbook import FloatArray, IntArray
+from orchestrator.domain.offerbook import FloatArray
 from orchestrator.planning.fleet.case import Case, Costs
 from orchestrator.planning.fleet.problem import Problem
 from orchestrator.planning.fleet.shared import Shared
+from orchestrator.planning.fleet.solution import Solution
 from orchestrator.planning.fleet.statement import stated
 
-
-class Answer(NamedTuple):
-    """What a solver says: an option's row for every job (-1: none), a lower bound, prices, and what stopped it."""
-
-    option: IntArray  # (J,)
-    bound_usd: float
-    node_usd: FloatArray  # (O,): what one node more of each offer would save
-    quota_usd: FloatArray  # (Q,)
-    budget_usd: FloatArray  # (T,): USD per USD
-    how: str
-
-
-Solve = Callable[[Problem], Answer]
+Solve = Callable[[Problem], Solution]
 
 
 class Prices(NamedTuple):
@@ -56,7 +45,7 @@ def solved(case: Case, costs: Costs, limits: Shared, solve: Solve) -> Solved:
     answer = solve(form.problem)
     rows = tuple(int(form.row[option]) if option >= 0 else -1 for option in answer.option.tolist())
     node = np.zeros(len(case.limits.capacity_nodes))
-    np.add.at(node, form.offer, answer.node_usd)
-    group = np.bincount(form.group, answer.quota_usd, minlength=len(limits.groups)).astype(np.float64)
-    prices = Prices(node, group, answer.budget_usd)
-    return Solved(rows, answer.bound_usd - float(lift.sum()), prices, answer.how)
+    np.add.at(node, form.offer, answer.node_price_usd)
+    group = np.bincount(form.group, answer.quota_price_usd, minlength=len(limits.groups)).astype(np.float64)
+    prices = Prices(node, group, answer.budget_price)
+    return Solved(rows, answer.bound_usd - float(lift.sum()), prices, answer.stopped)

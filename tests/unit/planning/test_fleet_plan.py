@@ -17,8 +17,8 @@ from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.standing import Holding, Spend
 from orchestrator.domain.workload import DataSet, Limits, Workload
 from orchestrator.planning.fleet.case import FleetOptions
-from orchestrator.planning.fleet.heuristic import solve
 from orchestrator.planning.fleet.plan import plan_fleet
+from orchestrator.planning.fleet.solve import solve
 from orchestrator.planning.plan import plan
 from orchestrator.testing.builders import inference, network, offer, snapshot, training
 from orchestrator.testing.clock import EPOCH
@@ -217,6 +217,8 @@ def test_services_and_training_share_too() -> None:
 
 
 def test_a_solver_that_is_stopped_at_once_still_gives_a_plan_within_limits() -> None:
-    found = plan_fleet(jobs(4), market(), POLICIES, solve=partial(solve, stop=lambda: True), stop=lambda: True)
+    found = plan_fleet(
+        jobs(4), market(), POLICIES, solve=partial(solve, elapsed=lambda: 1.0, limit_s=0.0), stop=lambda: True
+    )
     assert len(found.placed) + len(found.unplaced) == 4
     assert regions(found).count("eu-central-1") <= 1

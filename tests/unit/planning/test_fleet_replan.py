@@ -12,9 +12,9 @@ from orchestrator.domain.fleetplan import FleetPlan
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.workload import Workload
-from orchestrator.planning.fleet.heuristic import solve
 from orchestrator.planning.fleet.plan import plan_fleet
 from orchestrator.planning.fleet.replan import replan
+from orchestrator.planning.fleet.solve import solve
 from orchestrator.testing.builders import offer, snapshot, training
 from orchestrator.testing.clock import EPOCH
 from policies.cost.policy import create as cost
