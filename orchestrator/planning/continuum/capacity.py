@@ -11,8 +11,8 @@ LADDER: Final = (1, 2, 4, 16, 64, 256, 1024, 4096)  # nodes where a line ends an
 EXACT: Final = 1e-5  # a load this share above a capacity is within it: no rate is known that well
 # What replays of pools show to be needed: the queueing model takes loads near saturation, and small pools, for calmer
 # than they are (benchmarks/continuum.py).
-SMALL: Final = 0.15  # of the rate of one replica, falling with the square root of their number
-FULL: Final = 0.93  # of saturation
+SMALL: Final = 0.2  # of the rate of one replica, falling with the square root of their number
+FULL: Final = 0.9  # of saturation
 
 
 class Segment(NamedTuple):
@@ -74,7 +74,8 @@ class Curve:
         if most < 1 or (self.rate(1) <= 0.0 and self.rate(most) <= 0.0):
             return ()
         found, low = [], 1
-        for step in (*sorted(step for step in self._ends if step < most), most):
+        bend = self._bend(most)
+        for step in (*sorted(step for step in {*self._ends, bend - 1, bend} if 1 <= step < most), most):
             high = max(low, step)
             found.append(self._line(low, high))
             low = high + 1
@@ -85,6 +86,15 @@ class Curve:
     def refine(self, nodes: int) -> None:
         """Let the lines touch the curve around so many nodes, where they were seen to promise too much."""
         self._ends |= {count for count in (nodes - 2, nodes - 1, nodes, nodes + 1) if count >= 1}
+
+    def _bend(self, most: int) -> int:
+        """The fewest nodes, up to `most`, from where the ceiling rules: there the curve becomes a straight line."""
+        low, high = 0, most
+        while high - low > 1:
+            middle = (low + high) // 2
+            bent = self.rate(middle) >= middle * self.ceiling * (1.0 - 1e-9)
+            low, high = (low, middle) if bent else (middle, high)
+        return high
 
     def _line(self, low: int, high: int) -> Segment:
         first, last = self.rate(low), self.rate(high)
