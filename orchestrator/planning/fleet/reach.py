@@ -1,0 +1,111 @@
+"""Prices and the options within their reach, found together: a sample of the jobs first where there are many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from orchestrator.domain.offerbook import FloatArray, IntArray
+from orchestrator.planning.fleet.columns import Columns, Resources, without_budgets
+from orchestrator.planning.fleet.pool import Pool, gather, of_jobs, replaced
+from orchestrator.planning.fleet.prices import Prices, Steps, ascend, dual_value, no_prices, node_price, priced, values
+from orchestrator.planning.fleet.problem import Problem
+
+FIRST = 1.8  # options looked at first, as times a job's cheapest
+MARGIN = 1.02  # then: above what a job would pay on offers that are not scarce
+SAMPLED, SHARE = 4000, 8  # from so many jobs on, one in so many sets the first prices
+NEAR = 1.25  # columns dearer than that, at the prices so far, are left out of an ascent
+FREE = 0.1  # of the middle price: an offer cheaper than that counts as not scarce
+COVERS = 4
+HURRIED = 1.1
+DEPTH, DEEPER = 100, 1.25  # jobs with fewer options get those that are dearer by that, so many times
+
+
+class Reach(NamedTuple):
+    """What was found: prices, and every option that any job would take near them."""
+
+    pool: Pool
+    prices: Prices
+
+
+def reach(problem: Problem, limits: Resources, least_usd: FloatArray, fine: int, stop: Callable[[], bool]) -> Reach:
+    """Prices after `fine` steps over all jobs, and a pool that covers what they make any job pay."""
+    everyone = np.arange(len(least_usd))
+    prices = no_prices(limits)
+    limit = FIRST * least_usd
+    plan = [Steps(2 * fine, 0.1, 0.001), Steps(fine, 0.01, 0.001)]
+    if len(least_usd) >= SAMPLED:
+        prices = _sampled(problem, limits, limit, 2 * fine, stop)
+        scarce = node_price(prices, limits)[:-1]
+        middle = float(np.median(scarce[scarce > 0])) if (scarce > 0).any() else 0.0
+        limit = MARGIN * problem.options.least_usd(scarce <= FREE * middle)
+        plan = [Steps(fine, 0.02, 0.001), Steps(fine, 0.005, 0.0005)]
+    pool = gather(problem, limits, limit, everyone)
+    best, best_usd = prices, -np.inf
+    for steps in plan:
+        pool = _covered(problem, limits, pool, prices, stop)
+        prices = ascend(_near(pool.columns, prices, limits), limits, prices, steps, stop=stop)
+        value = values(pool.columns, prices, limits, problem.unplaced_usd)
+        bound = dual_value(np.minimum(value, pool.beyond_usd), prices, limits)
+        if bound > best_usd:
+            best, best_usd = prices, bound
+    return Reach(_deepened(problem, limits, _covered(problem, limits, pool, best, stop), stop), best)
+
+
+def _covered(problem: Problem, limits: Resources, pool: Pool, prices: Prices, stop: Callable[[], bool]) -> Pool:
+    """The pool with more options of the jobs that pay more than it reaches."""
+    for _ in range(COVERS):
+        value = values(pool.columns, prices, limits, problem.unplaced_usd)
+        short = np.flatnonzero(value > pool.beyond_usd)
+        if not len(short) or stop():
+            break
+        pool = _wider(problem, limits, pool, short, value[short] * (1 + 1e-9))
+    return pool
+
+
+def _deepened(problem: Problem, limits: Resources, pool: Pool, stop: Callable[[], bool]) -> Pool:
+    """The pool with more options of the jobs that have few: where those are taken there must be others."""
+    for _ in range(COVERS):
+        few = np.flatnonzero((np.diff(pool.columns.start) < DEPTH) & (pool.beyond_usd < problem.unplaced_usd))
+        if not len(few) or stop():
+            break
+        pool = _wider(problem, limits, pool, few, pool.beyond_usd[few] * DEEPER)
+    return pool
+
+
+def _wider(problem: Problem, limits: Resources, pool: Pool, jobs: IntArray, limit_usd: FloatArray) -> Pool:
+    more = gather(problem, limits, limit_usd, jobs)
+    beyond = pool.beyond_usd.copy()
+    beyond[jobs] = more.beyond_usd
+    return Pool(replaced(pool.columns, more.columns, jobs), beyond)
+
+
+def _near(columns: Columns, prices: Prices, limits: Resources) -> Columns:
+    """The columns that may matter in an ascent from `prices`."""
+    if not prices.node.any():
+        return columns
+    usd = priced(columns, prices, limits)
+    value = np.minimum.reduceat(usd, columns.start[:-1])
+    keep = usd <= NEAR * value[columns.job]
+    keep[columns.unplaced] = True
+    return columns.take(np.flatnonzero(keep))
+
+
+def _sampled(
+    problem: Problem, limits: Resources, limit_usd: FloatArray, steps: int, stop: Callable[[], bool]
+) -> Prices:
+    """First prices, from every so-many-th job and as much of every resource.
+
+    A few jobs are no fair sample of a team's money: budgets wait until all jobs are looked at.
+    """
+    some = np.arange(0, len(limit_usd), SHARE)
+    own = of_jobs(without_budgets(limits), some)
+    pool = gather(problem, limits, limit_usd[some], some)
+    return ascend(pool.columns, own, no_prices(limits), Steps(steps, 0.1, 0.005), share=1.0 / SHARE, stop=stop)
+
+
+def at_once(problem: Problem, limits: Resources, least_usd: FloatArray) -> Reach:
+    """No prices, and every job's cheapest options: what there is time for when there is none."""
+    return Reach(gather(problem, limits, HURRIED * least_usd, np.arange(len(least_usd))), no_prices(limits))

@@ -1,0 +1,205 @@
+"""From prices to a placement: greedy, ejection chains, budgets met by raising their price, then parts solved exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from orchestrator.domain.offerbook import FloatArray, IntArray
+from orchestrator.planning.fleet.columns import Columns, Resources, without_budgets
+from orchestrator.planning.fleet.exchange import exchange, swap
+from orchestrator.planning.fleet.greedy import place
+from orchestrator.planning.fleet.neighbourhood import Solver, Spread, adopt, part, solver, sweep
+from orchestrator.planning.fleet.pool import Pool, gather, nearest, replaced
+from orchestrator.planning.fleet.prices import Prices, priced
+from orchestrator.planning.fleet.problem import Problem
+from orchestrator.planning.fleet.solution import Effort
+from orchestrator.planning.fleet.state import State
+
+BUDGET_TRIES = 12
+FIRST_RAISE, FASTER = 0.01, 1.5  # USD per USD of a budget overspent
+WITHIN = 0.5  # columns with more regret, as a part of the job's value, are not looked at
+FURTHER, ROOM = 2.0, 20  # jobs without a place: options up to so many times the value; of those with room, so many
+SEARCHED = 0.97  # of a time limit
+EXACT_NODES = 2000
+IDLE = 6  # neighbourhoods in a row without gain that end the search
+
+
+class Proof(NamedTuple):
+    """A bound, and what each column of the pool would add to it."""
+
+    pool: Pool
+    prices: Prices
+    value: FloatArray  # (J,)
+    regret: FloatArray  # (rows,)
+    bound_usd: float
+
+
+class Found(NamedTuple):
+    """A placement and all that is said of it."""
+
+    columns: Columns
+    at: IntArray
+    prices: Prices
+    bound_usd: float
+    method: str
+    stopped: str
+    counters: dict[str, int]
+
+
+class Guard(Protocol):
+    """The clock."""
+
+    def left_s(self) -> float:
+        """Seconds left."""
+
+    def after(self, part: float) -> Callable[[], bool]:
+        """Whether a part of the limit is over."""
+
+
+def search(problem: Problem, limits: Resources, proof: Proof, effort: Effort, clock: Guard, spread: Spread) -> Found:
+    """The best placement found with the effort."""
+    stop = clock.after(SEARCHED)
+    counters = {"pool": len(proof.pool.columns.job)}
+    state = _start(problem, limits, proof, effort)
+    counters["columns"] = len(state.columns.job)
+    settle(state, _money_priced(state.columns, limits, proof.prices.budget), effort.rounds, stop)
+    state = within(state, limits, proof.prices.budget, effort.rounds, stop)
+    counters["rounds"] = settle(state, state.columns.usd, effort.rounds, stop)
+    bound, method, stopped = proof.bound_usd, "greedy, ejection chains", "nothing more was gained"
+    library = None if stop() else solver()
+    if library is None:
+        method += "" if stop() else " (highspy is not installed: no part was solved exactly)"
+    elif state.usd() > bound * (1 + effort.gap):
+        method += ", parts solved by HiGHS"
+        regret = _regret(state.columns, proof, limits)
+        counters["sweeps"] = _sweeps(state, library, regret, effort, clock, spread)
+        bound, whole = _whole(state, library, regret, bound, effort, clock)
+        method += ", the whole solved by HiGHS" if whole else ""
+    if state.usd() <= bound * (1 + effort.gap):
+        stopped = "the proven gap is small enough"
+    return Found(state.columns, state.at, proof.prices, bound, method, stopped, counters)
+
+
+def settle(state: State, cost: FloatArray, rounds: int, stop: Callable[[], bool], *, depth: int = 3) -> int:
+    """Exchange until nothing is gained or `rounds` are over; how many rounds it took."""
+    rows = np.arange(len(cost))
+    for done in range(rounds):
+        if stop():
+            return done
+        chains, _ = exchange(state, rows, cost, depth=depth)
+        swaps, _ = swap(state, rows, cost)
+        if chains + swaps == 0:
+            return done + 1
+    return rounds
+
+
+def _start(problem: Problem, limits: Resources, proof: Proof, effort: Effort) -> State:
+    """The greedy placement by priced cost, budgets not looked at, over the columns that the search will look at."""
+    pool, soft = proof.pool.columns, without_budgets(limits)
+    dearest = np.argsort(-proof.value, kind="stable")
+    best: State | None = None
+    for liking in (priced(pool, proof.prices, limits), proof.regret):
+        state = State(pool, soft)
+        place(state, dearest, liking)
+        best = state if best is None or state.usd() < best.usd() else best
+    assert best is not None
+    keep = nearest(pool, proof.regret, effort.columns, WITHIN * proof.value, best.at)
+    state = moved(best, pool.take(keep), soft)
+    out = np.flatnonzero(state.at == state.columns.unplaced)
+    if not len(out):
+        return state
+    more = gather(problem, limits, FURTHER * proof.value[out], out).columns
+    fits = more.nodes <= state.nodes_left[more.offer]
+    some = nearest(more, np.where(fits, more.usd, np.inf), ROOM, np.full(len(out), 1e300), more.unplaced)
+    near = nearest(
+        more, priced(more, proof.prices, limits._replace(team=limits.team[out])), ROOM, np.full(len(out), 1e300), some
+    )
+    state = moved(state, replaced(state.columns, more.take(near), out), soft)
+    place(state, out[np.argsort(-proof.value[out], kind="stable")], state.columns.usd)
+    return state
+
+
+def _money_priced(columns: Columns, limits: Resources, price: FloatArray) -> FloatArray:
+    return columns.usd + price[limits.team[columns.job]] * columns.money_usd
+
+
+def spent(state: State, limits: Resources) -> FloatArray:
+    """Shape (T + 1,): what every team's jobs cost it."""
+    columns = state.columns
+    return np.bincount(limits.team, columns.money_usd[state.at], minlength=len(limits.budget_usd))
+
+
+def within(state: State, limits: Resources, price: FloatArray, rounds: int, stop: Callable[[], bool]) -> State:
+    """A placement within every budget, from `state`, which may be beyond; `price` is each budget's price to start with.
+
+    The teams that overspend pay more for money until they do not; what is still over then leaves, the jobs first whose
+    penalty is least for the money they free.
+    """
+    columns = state.columns
+    price, step = price.copy(), np.full(len(price), FIRST_RAISE)
+    soft = State(columns, without_budgets(limits))
+    soft.move(range(len(state.at)), state.at.tolist())
+    for _ in range(BUDGET_TRIES):
+        part = spent(soft, limits) / np.maximum(limits.budget_usd, 1e-9)
+        over = part > 1.0
+        if not over.any() or stop():
+            break
+        price[over] += np.maximum(step, 2.0 * (part - 1.0))[over]
+        step[over] *= FASTER
+        settle(soft, _money_priced(columns, limits, price), rounds, stop)
+    hard = State(columns, limits)
+    loss = columns.usd[columns.unplaced] - columns.usd[soft.at]
+    money = columns.money_usd[soft.at]
+    worth = np.where(money > 0, loss / np.maximum(money, 1e-300), np.inf)
+    for job in np.lexsort((np.arange(len(worth)), -worth)).tolist():
+        hard.move((job,), (int(soft.at[job]),))
+    return hard
+
+
+def moved(state: State, columns: Columns, limits: Resources) -> State:
+    """The same placement over other columns, which hold all those in use."""
+    offers = len(limits.capacity_nodes) + 1
+    here = state.columns
+    rows = np.flatnonzero(columns.offer == here.offer[state.at][columns.job])
+    same = (columns.nodes[rows] == here.nodes[state.at][columns.job[rows]]) & (
+        columns.usd[rows] == here.usd[state.at][columns.job[rows]]
+    )
+    rows = rows[same]
+    first = rows[np.flatnonzero(np.diff(columns.job[rows], prepend=-1))]
+    assert len(first) == len(state.at) and offers
+    new = State(columns, limits)
+    new.move(range(len(state.at)), first.tolist())
+    return new
+
+
+def _regret(columns: Columns, proof: Proof, limits: Resources) -> FloatArray:
+    """Shape (rows,): what each column pays above its job's value; by prices, for columns that the pool may not have."""
+    return np.maximum(priced(columns, proof.prices, limits) - proof.value[columns.job], 0.0)
+
+
+def _sweeps(state: State, library: Solver, regret: FloatArray, effort: Effort, clock: Guard, spread: Spread) -> int:
+    """Neighbourhoods around what loses most, until none gains; how many rounds there were."""
+    columns, stop = state.columns, clock.after(SEARCHED)
+    order = np.lexsort((columns.offer, regret, columns.job))
+    tried = np.zeros(len(state.at))
+    idle = 0
+    for done in range(effort.sweeps):
+        if stop() or idle >= IDLE:
+            return done
+        loss = regret[state.at] / (1.0 + tried) ** 2
+        seconds = max(0.01, SEARCHED * clock.left_s())
+        saved, looked_at, _ = sweep(
+            state, library, order, loss, size=effort.jobs_per_part, parts=effort.parts, seconds=seconds, spread=spread
+        )
+        tried[looked_at] += 1.0
+        idle = 0 if saved > 0 else idle + 1
+    return effort.sweeps
+
+
+def _whole(
+    state: State, library: Solver, regret: FloatArray, bound: float, effort: Effort, clock: Guard
+) -> tuple[float, bool]:
+    return bound, False
