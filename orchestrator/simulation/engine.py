@@ -33,6 +33,7 @@ SLOWER = 4.0  # after every tick in which nothing happened
 WATCH_S = 64.0  # at most, while a run waits for something that no machine announces
 BEAT_S = 600.0  # at most, while runs run
 NOTHING = Program(command=("simulated",))  # for job files that say nothing to run
+LOOKS = ("look:", "poll:")  # lanes of calls that ask and change nothing
 BAND_SIGMAS = 2.563  # from the 10th to the 90th percentile of a normal law
 SETTLED = frozenset({RunState.RUNNING, RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED})
 
@@ -74,12 +75,14 @@ class InstantCalls:
 
     def __init__(self) -> None:
         self._done: dict[str, Stamped] = {}
+        self.acted = False  # whether anything but a look was begun since this was last set
 
-    def start(self, lane: str, key: str, work: Callable[[], Stamped]) -> bool:  # noqa: ARG002
+    def start(self, lane: str, key: str, work: Callable[[], Stamped]) -> bool:
         """See Calls."""
         if key in self._done:
             return False
         self._done[key] = work()
+        self.acted = self.acted or not lane.startswith(LOOKS)
         return True
 
     def busy(self) -> frozenset[str]:
@@ -92,20 +95,22 @@ class InstantCalls:
         return tuple(done.values())
 
 
-def simulate(scenario: Scenario, decide: Decide) -> Ran:
+def simulate(scenario: Scenario, decide: Decide, *, jump: bool = True) -> Ran:
     """Run the scenario with `decide` as the planner; the same arguments give the same events, byte for byte.
+
+    Time jumps to what is due next; without `jump` the controller looks every second, as in production.
 
     A run's true hours are the plan's median for the offer it is on, times a factor of the run's own, drawn from the
     plan's band: the same factor whatever plans. Raises: UserError for a scenario without jobs or time.
     """
     if not scenario.arrivals or not scenario.days > 0.0:
         raise UserError("a simulation needs a job and more than 0 days")
-    return _Engine(scenario, decide).run()
+    return _Engine(scenario, decide, jump=jump).run()
 
 
 class _Engine:
-    def __init__(self, scenario: Scenario, decide: Decide) -> None:
-        self._decide = decide
+    def __init__(self, scenario: Scenario, decide: Decide, *, jump: bool) -> None:
+        self._decide, self._jump = decide, jump
         self._clock = VirtualClock(scenario.market.taken_at)
         self._until = scenario.market.taken_at + timedelta(days=scenario.days)
         self._hours: dict[str, dict[tuple[str, int], tuple[float, float]]] = {}
@@ -125,6 +130,7 @@ class _Engine:
         self._runs: dict[str, Run] = {}
         self._open: dict[str, None] = {}
         self._seq = 0
+        self._calls = InstantCalls()
         self._controller = Controller(
             store=self._store,
             gateway=self._world,
@@ -134,7 +140,7 @@ class _Engine:
             owner=OWNER,
             holder="simulation",
             settings=ControllerSettings(checkpoints=Path("virtual"), tick_s=TICK_S, idle_look_every_s=86_400.0),
-            calls=InstantCalls(),
+            calls=self._calls,
         )
 
     def run(self) -> Ran:
@@ -142,9 +148,10 @@ class _Engine:
         while self._clock.now() < self._until and (self._queue or self._open):
             self._submit()
             news = self._catch_up()  # a plan that the tick asks for looks at what is held
+            self._calls.acted = False
             self._controller.tick()
             ticks += 1
-            news = self._catch_up() or news
+            news = self._catch_up() or news or self._calls.acted
             stride = TICK_S if news else SLOWER * stride
             woken = self._advance(stride)
             stride = TICK_S / SLOWER if woken else stride
@@ -175,6 +182,9 @@ class _Engine:
     def _advance(self, stride_s: float) -> bool:
         """On to the next moment of interest; whether something is due there."""
         now, due = self._clock.now(), self._clock.next_due()
+        if not self._jump:
+            self._clock.move_to(now + timedelta(seconds=TICK_S))
+            return False
         if not self._open:
             self._clock.move_to(min(due or self._until, self._until))
             return True

@@ -39,7 +39,7 @@ class SpotCase(NamedTuple):
     """
 
     work_h: float = 24.0
-    deadline_h: float = 36.0
+    deadline_h: float = 48.0
     jobs: int = 12
     change_over_h: float = 0.2
     egress_usd: float = 1.0  # 50 GB of checkpoint at 0.02 USD/GB

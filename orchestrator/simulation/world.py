@@ -90,7 +90,9 @@ class World:
             hazard[rows] = weather.hazard(elapsed)[zone]
             self._market = (slot, replace(base, usd_per_hour=usd, interruption_rate=hazard))
         available = np.where(self._stock == UNKNOWN, UNKNOWN, np.maximum(self._stock - self._used, 0))
-        available[weather.rows] = np.where(weather.up[weather.zone, slot], available[weather.rows], 0)
+        # What is about to be taken back is not sold any more.
+        there = weather.up[:, slot] & weather.up[:, weather.slot(elapsed + NOTICE_S)]
+        available[weather.rows] = np.where(there[weather.zone], available[weather.rows], 0)
         return replace(self._market[1], available=available)
 
     def _elapsed_s(self) -> float:

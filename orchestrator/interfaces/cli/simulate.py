@@ -122,7 +122,7 @@ def spot(
     *,
     spot_trace: SpotTrace = None,
     work: Annotated[str, typer.Option("--work", metavar="TIME", help="Hours of work of a job, such as 24h.")] = "24h",
-    deadline: Annotated[str, typer.Option("--deadline", metavar="TIME", help="From its start.")] = "36h",
+    deadline: Annotated[str, typer.Option("--deadline", metavar="TIME", help="From its start.")] = "48h",
     count: Annotated[int, typer.Option("--jobs", metavar="N", min=1, max=10_000, help="Spread over the trace.")] = 12,
     change_over: Annotated[
         str, typer.Option("--change-over", metavar="TIME", help="From a machine to work: boot and restore.")

@@ -66,9 +66,15 @@ def test_every_command_explains_itself_and_its_exit_codes(entry: Entry, cli: Cli
         assert "--json" in ran.out
 
 
-@pytest.mark.parametrize("name", ["import", "list", "forget"])
-def test_every_sub_command_of_catalog_explains_itself(name: str, cli: Cli) -> None:
-    ran = cli("catalog", name, "--help")
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [
+        *(("catalog", name) for name in ("import", "list", "forget")),
+        *(("simulate", name) for name in ("jobs", "spot", "serve", "queue", "carbon")),
+    ],
+)
+def test_every_sub_command_explains_itself(group: str, name: str, cli: Cli) -> None:
+    ran = cli(group, name, "--help")
     assert ran.code == 0
     assert "Exit codes:" in ran.out
     assert "--json" in ran.out
