@@ -23,7 +23,7 @@ class Search(NamedTuple):
     """How far to look: the gap to stop at, nodes of the search tree, and pools that it sees at most."""
 
     gap: float = 1e-3
-    nodes: int = 600
+    nodes: int = 2_500
     pools: int = 160
     seconds: float = inf  # with a limit the answer depends on the machine
 
