@@ -149,11 +149,19 @@ def _moves(moves: Sequence[Move]) -> list[Block]:
             fmt.usd(move.saving_usd),
             fmt.usd(move.disruption_usd),
             "" if move.why else f"{move.score:,.2f}",
-            (warn("moves") if move.moved else good("stays")) if not move.why else warn(move.why),
+            _decision(move),
         )
         for move in moves
     )
     return [Title("Running jobs"), Table(columns, rows), Line()]
+
+
+def _decision(move: Move) -> Text:
+    if move.why:
+        return warn(move.why)
+    if move.moved:
+        return warn("moves" if move.saving_usd >= move.disruption_usd else "moves, to make room")
+    return "stays: others hold it" if move.score > 1 else good("stays")
 
 
 def _unplaced(unplaced: Sequence[UnplacedJob]) -> list[Block]:

@@ -171,7 +171,9 @@ def scarcities(case: Case, placed: Placed) -> tuple[Scarcity, ...]:
     if prices is None:
         return ()
     used = taken(case.choices, placed.rows, case.money_usd(placed.rows).tolist())
-    nodes = np.bincount(used.offer, used.nodes, minlength=len(case.limits.capacity_nodes))
+    step, offers = case.depends.depth[used.job], len(case.limits.capacity_nodes)
+    steps = int(case.depends.depth.max(initial=0)) + 1
+    by_step = np.bincount(step * offers + used.offer, used.nodes, minlength=steps * offers).reshape(steps, offers)
     book, found = case.market.snapshot.book, []
     for row in np.flatnonzero(prices.node > WORTH_USD).tolist():
         found.append(
@@ -179,7 +181,7 @@ def scarcities(case: Case, placed: Placed) -> tuple[Scarcity, ...]:
                 kind=Resource.OFFER,
                 name=book[row].label,
                 unit="node",
-                used=float(nodes[row]),
+                used=float(by_step[:, row].max()),
                 limit=float(case.limits.capacity_nodes[row]),
                 saves_usd=float(prices.node[row]),
             )
@@ -191,7 +193,7 @@ def scarcities(case: Case, placed: Placed) -> tuple[Scarcity, ...]:
                 kind=Resource.QUOTA,
                 name=group.quota.label,
                 unit="node" if group.quota.gpus is None else "GPU",
-                used=float((nodes[group.offer] * group.units).sum()),
+                used=float((by_step[:, group.offer] * group.units).sum(axis=1).max()),
                 limit=group.cap,
                 saves_usd=float(prices.group[index]),
             )
