@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.planning.spot.hazard import DOWN, UP, Floats, Periods
+from orchestrator.planning.spot.hazard import DOWN, UP, Periods
 from orchestrator.simulation.spot_replay import Trace
 
 SHOCK_SHARE = 0.2  # of capacity losses that the zones of a region have in common
@@ -13,10 +13,10 @@ STEP_H = 168.0  # hours between price steps, on average
 STEP = 0.12  # standard deviation of the logarithm of a price step
 
 
-def _lengths(law: Periods, factor: float, count: int, random: np.random.Generator) -> Floats:
-    """Lengths of periods in hours."""
-    lengths: Floats = (random.exponential(size=count) / (law.scale * factor)) ** (1.0 / law.shape)
-    return lengths
+def _length(law: Periods, factor: float, slot_h: float, random: np.random.Generator) -> float:
+    """The length of a period in hours, of those that last half a slot: shorter ones are not seen."""
+    hazard = float(law.cumulative(np.array(0.5 * slot_h))) + float(random.exponential()) / factor
+    return float((hazard / law.scale) ** (1.0 / law.shape))
 
 
 def _zone(slots: int, slot_h: float, factors: tuple[float, float], random: np.random.Generator) -> NDArray[np.bool_]:
@@ -25,7 +25,7 @@ def _zone(slots: int, slot_h: float, factors: tuple[float, float], random: np.ra
     at, state = 0, bool(random.random() < 0.7)
     while at < slots:
         law, factor = (UP, factors[0]) if state else (DOWN, factors[1])
-        length = max(1, int(np.ceil(min(_lengths(law, factor, 1, random)[0] / slot_h, slots))))
+        length = max(1, round(min(_length(law, factor, slot_h, random) / slot_h, slots)))
         up[at : at + length] = state
         at, state = at + length, not state
     return up
@@ -44,8 +44,8 @@ def generate(regions: tuple[int, ...], slots: int, slot_h: float, random: np.ran
             factors = tuple(np.exp(random.normal(0.0, 0.4, 2)))
             up = _zone(slots, slot_h, (float(factors[0]), float(factors[1])), random)
             for shock in shocks:
-                away = int(np.ceil(min(_lengths(DOWN, float(factors[1]), 1, random)[0] / slot_h, slots)))
-                up[shock : shock + max(1, away)] = False
+                away = max(1, round(min(_length(DOWN, float(factors[1]), slot_h, random) / slot_h, slots)))
+                up[shock : shock + away] = False
             zones.append(up)
             steps = np.where(random.random(slots) < slot_h / STEP_H, random.normal(0.0, STEP, slots), 0.0)
             prices.append(np.exp(random.normal(0.0, 0.1) + np.cumsum(steps)).clip(0.3, 2.5))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from orchestrator.planning.spot import one, several
 from orchestrator.planning.spot.hazard import (
+    DOWN,
     FOUND_UP_H,
     Floats,
     Seen,
@@ -56,6 +57,7 @@ class _Known(NamedTuple):
     age: Indices
     next_age: Indices
     away: Indices
+    away_weight: Floats
     chance: Floats
     next_chance: Floats
 
@@ -92,15 +94,20 @@ def _known(seen: Seen, market: Market, on_spot: NDArray[np.bool_]) -> _Known:
     now = seen.age_h + gap
     begun = np.where(seen.up, now, np.minimum(0.5 * gap, FOUND_UP_H))
     age = age_bucket(np.where(never, FOUND_UP_H, begun), market.slot_h)
-    away = np.where(never | seen.up, np.inf, now).min(1)
+    gone = np.where(never | seen.up, np.inf, now)
+    away = gone.min(1)
+    # Any of those away may be the one to return: the hazards of all over that of the last to go.
+    each = DOWN.over(gone, market.slot_h)
+    many = np.where(np.isinf(away), 1.0, np.where(np.isinf(gone), 0.0, each).sum(1) / each.max(1, initial=1e-12))
     chance = np.where(on_spot, 1.0, chance_up(seen))
     later = np.where(on_spot, STAYS, chance_up(pass_time(seen, market.slot_h)))
     return _Known(
-        weight=weights(ends, all_returns[:, None]),
+        weight=weights(ends, np.broadcast_to(all_returns[:, None], ends.shape)),
         pooled=weights(all_ends, all_returns),
         age=age,
         next_age=np.where(never, age, np.where(seen.up, age_bucket(now + market.slot_h, market.slot_h), 0)),
         away=age_bucket(np.where(np.isinf(away), 0.5 * market.slot_h, away), market.slot_h),
+        away_weight=weights(all_ends, all_returns * np.maximum(many, 1.0)),
         chance=chance,
         next_chance=later,
     )
@@ -158,7 +165,7 @@ def _of_several(
         return value
 
     def away(kind: int, work_h: Floats) -> Floats:
-        return several.read_away(table, kind, known.away, known.pooled, (work_h, later_h))
+        return several.read_away(table, kind, known.away, known.away_weight, (work_h, later_h))
 
     buy = away(several.ON_DEMAND, state.work_h + table.setting.change_over_h)
     wait = after(state.work_h, several.WAIT, np.minimum(away(several.WAIT, state.work_h), buy))

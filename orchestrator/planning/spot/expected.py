@@ -14,7 +14,7 @@ from orchestrator.planning.spot import choose, hazard, one, several
 from orchestrator.planning.spot.choose import Choice, Table
 from orchestrator.planning.spot.hazard import Floats
 from orchestrator.planning.spot.state import NEVER, NOWHERE, ON_DEMAND, SPOT, WAIT, Market, State
-from orchestrator.planning.spot.table import Setting
+from orchestrator.planning.spot.table import MODELS, Setting
 
 STEPS = 96  # slots that a table for an estimate is made of, at the most
 NUDGE = 0.01  # of a price
@@ -51,13 +51,13 @@ def _start_usd(setting: Setting, market: Market, factor: float) -> float:
     prices[list(setting.regions)] = setting.spot_usd_per_hour
     state = start(regions, setting.work_h, setting.time_h, prices)
     table = _solve(setting, factor)
-    # One model only: every learned factor reads it.
+    copies = len(MODELS)  # one model only: every learned factor reads it
     if isinstance(table, several.Several):
         table = table._replace(
-            run=table.run.repeat(4, 1), away=table.away.repeat(4, 2), beside=table.beside.repeat(4, 2)
+            run=table.run.repeat(copies, 1), away=table.away.repeat(copies, 2), beside=table.beside.repeat(copies, 2)
         )
     else:
-        table = table._replace(spent=table.spent.repeat(4, 2))
+        table = table._replace(spent=table.spent.repeat(copies, 2))
     choice = choose.values(table, market._replace(slot_h=setting.slot_h), state)
     chance, spot = choice.chance[0], choice.spot_usd[0]
     value = min(float(choice.wait_usd[0]), float(choice.on_demand_usd[0]))

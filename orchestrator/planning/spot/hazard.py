@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 
 STRENGTH = 40.0  # pseudo-events behind the prior: one lost machine changes little, days of flapping do
 
+LONG_H = 1e5  # ages beyond are as this one: infinite ones stay finite
+
 
 class Periods(NamedTuple):
     """A Weibull law of periods: cumulative hazard `scale · x ** shape` at x hours."""
@@ -35,7 +37,8 @@ class Periods(NamedTuple):
 
     def over(self, age_h: Floats, span_h: Floats | float) -> Floats:
         """The cumulative hazard from an age on, over a span, both in hours."""
-        return self.cumulative(age_h + span_h) - self.cumulative(age_h)
+        age = np.minimum(age_h, LONG_H)
+        return self.cumulative(age + span_h) - self.cumulative(age)
 
 
 # Fitted by eye to eight zones of AWS (K80 and V100, October 2022; samples every 10 minutes) and compared with

@@ -64,6 +64,7 @@ def solve(setting: Setting, models: tuple[tuple[float, float], ...] = MODELS) ->
     steps = steps_of(setting, models)
     pairs, regions, found = np.array(models), len(setting.regions), found_bucket(setting.slot_h)
     ends, returns = pairs[:, :1], pairs[:, 1:]
+    returns = np.minimum(returns, 1.25)  # beyond, a factor is of many regions away together
     chance = SHARE_UP * returns / (SHARE_UP * returns + (1.0 - SHARE_UP) * ends)
     cheaper = (RETURNS * returns)[:, :, None]
     price, demand = np.minimum(steps.work, 1.0) * steps.spot[:, None], np.minimum(steps.work, 1.0) * steps.on_demand

@@ -23,8 +23,10 @@ FIRST = np.array([1, 2, 3, 5, 9, 17, 33, 65, 129])
 WIDTH = np.array([1, 1, 2, 4, 8, 16, 32, 64, 128])
 MISSED = 4.0  # times the on-demand price for work that is left at the deadline
 STRIDE = 3  # slots between the layers kept
-LOW, HIGH = 0.8, 1.25  # factors of the models; wider ones did worse: a table takes it that they will be known
-MODELS = ((LOW, LOW), (LOW, HIGH), (HIGH, LOW), (HIGH, HIGH))
+# Factors of the models, near 1: wide apart, a mean over them takes it that they will be known, and does worse. Where
+# several regions are away, each may be the one to return: that is the third factor on the return.
+ENDS, RETURNS = (0.8, 1.25), (0.8, 1.25, 2.0)
+MODELS = tuple((end, back) for end in ENDS for back in RETURNS)
 
 
 class Setting(NamedTuple):
@@ -66,7 +68,6 @@ def steps_of(setting: Setting, models: tuple[tuple[float, float], ...]) -> Steps
     demand = setting.on_demand_usd_per_hour * slot
     middle = (FIRST + 0.5 * (WIDTH - 1) - 0.5) * slot
     pairs = np.array(models)
-    sources = min(len(setting.regions), 3)  # more regions return together more often than apart
     return Steps(
         layers=-(-slots // STRIDE) + 1,
         change=change,
@@ -74,7 +75,7 @@ def steps_of(setting: Setting, models: tuple[tuple[float, float], ...]) -> Steps
         on_demand=demand,
         work=work,
         lost=1.0 - np.exp(-pairs[:, :1] * UP.over(middle, slot)),
-        found=1.0 - np.exp(-pairs[:, 1:] * DOWN.over(middle, slot) * max(sources, 1)),
+        found=1.0 - np.exp(-pairs[:, 1:] * DOWN.over(middle, slot)),
         at_deadline=np.where(work > 0.0, demand * (work + MISSED * (work + 1.0)), 0.0),
     )
 
@@ -118,10 +119,14 @@ def found_bucket(slot_h: float) -> int:
 
 
 def weights(ends: Floats, returns: Floats) -> Floats:
-    """The weights of MODELS for learned factors, shape (..., 4)."""
-    span = np.log(HIGH / LOW)
-    a, b = (np.clip(np.log(factor / LOW) / span, 0.0, 1.0) for factor in (ends, returns))
-    return np.stack(np.broadcast_arrays((1 - a) * (1 - b), (1 - a) * b, a * (1 - b), a * b), axis=-1)
+    """The weights of MODELS for learned factors, shape (..., models): between neighbours, in logarithms."""
+    sides = []
+    for factor, known in ((ends, ENDS), (returns, RETURNS)):
+        place = np.interp(np.log(factor), np.log(known), np.arange(len(known)))
+        sides.append(np.maximum(1.0 - np.abs(place[..., None] - np.arange(len(known))), 0.0))
+    both = sides[0][..., :, None] * sides[1][..., None, :]
+    flat: Floats = both.reshape(*both.shape[:-2], len(MODELS))
+    return flat
 
 
 class Corners(NamedTuple):
