@@ -22,7 +22,7 @@ class Outlook(NamedTuple):
     `patience_s` of work may queue, so that a short peak needs less capacity than it brings (`highest`).
 
     `horizon_s` is the boot time of a replica and a tick: what is ordered now helps no sooner. `spread` is the
-    deviation of the error, in roots of loads, that is believed before anything was seen, with the weight of `prior_s`.
+    deviation of the error, as a share of the load, that is believed before anything was seen, for `prior_s` at least.
     """
 
     horizon_s: float
@@ -32,8 +32,8 @@ class Outlook(NamedTuple):
     fast_s: float = 50.0
     slow_s: float = 250.0
     memory_s: float = 86_400.0
-    spread: float = 0.14
-    prior_s: float = 600.0
+    spread: float = 0.1
+    prior_s: float = 1_800.0
 
 
 class Error(NamedTuple):
@@ -143,7 +143,7 @@ def forecast(history: History, outlook: Outlook) -> Forecast:
     best: Forecast | None = None
     least = inf
     for name, value, error in zip(FORECASTERS, candidates, history.errors, strict=True):
-        spread = sqrt(error.variance) if error.variance > 0.0 else outlook.spread
+        spread = sqrt(error.variance) if error.variance > 0.0 else _prior_spread(history.fast, outlook)
         if spread < least - 1e-12:
             middle = max(0.0, sqrt(value + outlook.floor) + error.mean) ** 2 - outlook.floor
             least, best = spread, Forecast(history.fast, middle, spread, outlook.floor, name)
@@ -160,6 +160,11 @@ def normal_quantile(percentile: float) -> float:
         middle = (low + high) / 2.0
         low, high = (middle, high) if 0.5 * erfc(-middle / sqrt(2.0)) < percentile else (low, middle)
     return high
+
+
+def _prior_spread(load: float, outlook: Outlook) -> float:
+    """In roots: a load off by the share s has a root off by s/2."""
+    return outlook.spread / 2.0 * sqrt(max(load, 0.0) + outlook.floor)
 
 
 def _candidates(history: History, outlook: Outlook) -> tuple[float, ...]:
@@ -222,7 +227,7 @@ def _judged(
     judged = []
     for error, value in zip(errors, values, strict=True):
         off = sqrt(highest_load + outlook.floor) - sqrt(value + outlook.floor) - error.mean
-        known = error.variance or outlook.spread**2
+        known = error.variance or _prior_spread(values[0], outlook) ** 2
         off = min(3.0 * sqrt(known), max(-3.0 * sqrt(known), off))
         variance = known + (share * (off * off - known) if off > 0.0 else 0.0)
         judged.append(Error(error.mean + share * off, variance))

@@ -40,7 +40,7 @@ class Rules(NamedTuple):
     promise: Promise
     boot_s: float
     tick_s: float
-    certainty: float = 0.96
+    certainty: float = 0.965
     least: int = 1
     most: int = 1_000_000
     hold_s: float = 0.0  # a replica is kept at least so long after the last order: the least billing increment
@@ -163,4 +163,4 @@ def _check(seen: Seen, rules: Rules) -> None:
     if not 0 <= rules.least <= rules.most:
         raise UserError(f"At least {rules.least} and at most {rules.most} replicas contradict each other.")
     if not 0.0 < rules.certainty < 1.0:
-        raise UserError(f"A certainty of {rules.certainty:g} is none: give one between 0 and 1, such as 0.96.")
+        raise UserError(f"A certainty of {rules.certainty:g} is none: give one between 0 and 1, such as 0.965.")
