@@ -13,6 +13,7 @@ from orchestrator.domain.errors import UserError
 FORECASTERS: Final = ("level", "slow level", "trend", "season")
 SEASON_BINS: Final = 96  # of one season: quarters of an hour of a day
 DAMPING: Final = 0.5  # of a trend over the horizon (Gardner and McKenzie 1985)
+SEASON_PAYS: Final = 0.8
 NEVER: Final = -inf
 
 
@@ -42,11 +43,13 @@ class Error(NamedTuple):
     Roots, because the variance of a count grows with its mean: those of a Poisson count vary alike at every load
     (Bartlett 1936), which is what makes staffing go with the square root.
 
-    `variance` is of the errors above the mean alone: a load that falls makes nobody late.
+    `variance` is of the errors above the mean alone: a load that falls makes nobody late. `missed` is the mean of
+    those, uncut.
     """
 
     mean: float = 0.0
     variance: float = 0.0
+    missed: float = 0.0
 
 
 class Look(NamedTuple):
@@ -138,18 +141,20 @@ def learn(history: History, at_s: float, load: float, outlook: Outlook) -> Histo
 
 
 def forecast(history: History, outlook: Outlook) -> Forecast:
-    """The forecast of the forecaster that has been off by the most even measure, so that its bounds are the lowest."""
+    """The forecast of the forecaster that has been off by the most even measure, so that its bounds are the lowest.
+
+    The season speaks where it has missed less than `SEASON_PAYS` of what that one has, cut errors counted in full: a
+    rise at the same hour of every day is no jump.
+    """
     candidates = _candidates(history, outlook)
-    best: Forecast | None = None
-    least = inf
-    for name, value, error in zip(FORECASTERS, candidates, history.errors, strict=True):
-        spread = sqrt(error.variance) if error.variance > 0.0 else _prior_spread(history.fast, outlook)
-        if spread < least - 1e-12:
-            middle = max(0.0, sqrt(value + outlook.floor) + error.mean) ** 2 - outlook.floor
-            least, best = spread, Forecast(history.fast, middle, spread, outlook.floor, name)
-    if best is None:
-        raise UserError("Nothing can be forecast from errors that are no numbers.")
-    return best
+    prior = _prior_spread(history.fast, outlook)
+    spreads = [sqrt(error.variance) if error.variance > 0.0 else prior for error in history.errors]
+    season = len(FORECASTERS) - 1
+    best = min(range(season), key=lambda one: spreads[one])
+    if history.errors[season].missed < SEASON_PAYS * history.errors[best].missed:
+        best = season
+    middle = max(0.0, sqrt(candidates[best] + outlook.floor) + history.errors[best].mean) ** 2 - outlook.floor
+    return Forecast(history.fast, middle, spreads[best], outlook.floor, FORECASTERS[best])
 
 
 @lru_cache(maxsize=64)
@@ -228,7 +233,8 @@ def _judged(
     for error, value in zip(errors, values, strict=True):
         off = sqrt(highest_load + outlook.floor) - sqrt(value + outlook.floor) - error.mean
         known = error.variance or _prior_spread(values[0], outlook) ** 2
+        missed = error.missed + share * (max(0.0, off) - error.missed)
         off = min(3.0 * sqrt(known), max(-3.0 * sqrt(known), off))
         variance = known + (share * (off * off - known) if off > 0.0 else 0.0)
-        judged.append(Error(error.mean + share * off, variance))
+        judged.append(Error(error.mean + share * off, variance, missed))
     return tuple(judged)
