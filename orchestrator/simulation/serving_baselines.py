@@ -13,7 +13,7 @@ class OnDemand:
     def __init__(self, zones: int, needed: int) -> None:
         self._none, self._needed = (0,) * zones, needed
 
-    def __call__(self, held: Held) -> Orders:
+    def __call__(self, _: Held) -> Orders:
         """The same at every tick."""
         return Orders(self._none, 0, (), self._needed)
 
