@@ -17,6 +17,7 @@ from tests.unit.cli.conftest import Cli
 FOLDER = Path(inspect.getfile(application)).parent
 HELPERS = {"__init__", "application", "main", "table", "errors", "files", "judging", "session", "control"} | {
     "plan_continuum",
+    "plan_fleet",
     "plan_frontier",
     "plan_layout",
     "plan_relax",
