@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from math import isnan
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -73,8 +73,17 @@ def _sortable(column: Column) -> npt.NDArray[np.float64 | np.int64 | np.int32]:
     return column.codes if isinstance(column, Words) else column
 
 
+class _Part:
+    """What a book taken from another remembers: a column is copied when somebody first asks for it."""
+
+    __slots__ = ("_rows", "_whole")
+
+    _rows: IntArray
+    _whole: OfferBook
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class OfferBook:
+class OfferBook(_Part):
     """Columns of shape (n,), rows in the order of `KEY` then price; build one with `of`, `merge` or `sort`.
 
     Units as in `Offer`; `available` is -1 and `interruption_rate` NaN where unknown; `observed_at` is whole seconds
@@ -99,6 +108,14 @@ class OfferBook:
     boot_s: FloatArray
     min_billing_s: FloatArray
     observed_at: IntArray
+
+    if not TYPE_CHECKING:  # only columns are ever missing, and their types are above
+
+        def __getattr__(self, name: str) -> Column:
+            column = getattr(object.__getattribute__(self, "_whole"), name)
+            taken = column.take(self._rows)
+            object.__setattr__(self, name, taken)
+            return taken
 
     @classmethod
     def of(cls, offers: Sequence[Offer]) -> OfferBook:
@@ -162,7 +179,7 @@ class OfferBook:
                 *(getattr(joined, name).codes for name in reversed(KEY)),
             )
         )
-        joined = joined.take(order)
+        joined = joined._copied(order)
         fresh = np.ones(len(joined), np.bool_)
         if len(joined) > 1:
             same = np.ones(len(joined) - 1, np.bool_)
@@ -170,30 +187,40 @@ class OfferBook:
                 codes = getattr(joined, name).codes
                 same &= codes[1:] == codes[:-1]
             fresh[1:] = ~same
-        return joined.take(np.flatnonzero(fresh)).sort()
+        return joined._copied(np.flatnonzero(fresh)).sort()
 
     def sort(self) -> OfferBook:
         """The same offers in the book's one order: by `KEY`, then every other column."""
         book = self._compact()
         keys = [getattr(book, name) for name in (*INT_COLUMNS, *FLOAT_COLUMNS)]
         keys += [getattr(book, name).codes for name in reversed(WORD_COLUMNS)]
-        return book.take(np.lexsort(keys)) if len(book) else book
+        return book._copied(np.lexsort(keys)) if len(book) else book
 
     def _compact(self) -> OfferBook:
         words = {name: getattr(self, name).compact() for name in WORD_COLUMNS}
         return OfferBook.from_columns({**self.columns(), **words})
 
     def take(self, rows: IntArray) -> OfferBook:
-        """The rows named, in the order given: rows in rising order keep a sorted book sorted."""
-        taken = {name: c.take(rows) if isinstance(c, Words) else c[rows] for name, c in self.columns().items()}
-        return OfferBook.from_columns(taken)
+        """The rows named, in the order given: rows in rising order keep a sorted book sorted.
+
+        Nothing is copied yet: who looks at a few columns of many offers does not wait for the others.
+        """
+        part = object.__new__(OfferBook)
+        partial = hasattr(self, "_whole")
+        object.__setattr__(part, "_whole", self._whole if partial else self)
+        object.__setattr__(part, "_rows", self._rows[rows] if partial else np.asarray(rows, np.int64))
+        return part
+
+    def _copied(self, rows: IntArray) -> OfferBook:
+        """As `take`, apart from the book that it is taken from."""
+        return OfferBook.from_columns({name: column.take(rows) for name, column in self.columns().items()})
 
     def where(self, mask: BoolArray) -> OfferBook:
         """The rows where `mask` is True."""
         return self.take(np.flatnonzero(mask))
 
     def __len__(self) -> int:
-        return len(self.usd_per_hour)
+        return len(self._rows) if hasattr(self, "_whole") else len(self.usd_per_hour)
 
     def __iter__(self) -> Iterator[Offer]:
         return (self[row] for row in range(len(self)))

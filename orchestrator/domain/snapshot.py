@@ -24,8 +24,16 @@ class Gap:
     detail: str  # "no credentials", "no answer within 5 s", "asked 3 h ago"
 
 
+class _Known:
+    """What a snapshot has worked out about itself."""
+
+    __slots__ = ("_id",)
+
+    _id: str
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Snapshot:
+class Snapshot(_Known):
     """The market, the devices and the network at `taken_at`.
 
     `buyable` names the providers that an adapter with credentials stands behind; offers of the others are prices only.
@@ -48,6 +56,11 @@ class Snapshot:
     @property
     def id(self) -> str:
         """Hash of the content: equal snapshots have equal ids. 16 hexadecimal digits."""
+        if not hasattr(self, "_id"):  # milliseconds that a snapshot spends once, however many plans are made of it
+            object.__setattr__(self, "_id", self._hash())
+        return self._id
+
+    def _hash(self) -> str:
         digest = hashlib.blake2b(digest_size=8)
         digest.update(repr((self.taken_at, self.buyable, self.gaps)).encode())
         if self.calibration:  # without one the id is what it was before there were any

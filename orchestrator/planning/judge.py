@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from orchestrator.domain.candidates import Candidates, PlanView, Refusals
-from orchestrator.domain.contracts import Enforces, Policy
+from orchestrator.domain.contracts import Policy
 from orchestrator.domain.errors import ConfigError, UserError
 from orchestrator.domain.offer import Billing
 from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray, OfferBook, Words
@@ -19,7 +19,7 @@ from orchestrator.domain.spelling import hint
 from orchestrator.domain.workload import Inference, LatencyTarget, Workload
 from orchestrator.planning.candidates import build
 from orchestrator.planning.limits import apply_limits
-from orchestrator.planning.pricing import REFUSALS, Column, Panel, added, audited, broken, panel, refused
+from orchestrator.planning.pricing import REFUSALS, Column, Panel, added, audited, broken, enforced, panel, refused
 from orchestrator.planning.shapes import Priced, competing
 from orchestrator.planning.sieve import Sieve
 
@@ -208,7 +208,7 @@ def _check_limits(workload: Workload, policies: Sequence[Policy]) -> None:
         "residency": bool(limits.residency),
         "data.stays": workload.data.stays,
     }
-    kept = {name for policy in policies if isinstance(policy, Enforces) for name in policy.enforces}
+    kept = {name for policy in policies for name in enforced(policy)}
     for name, given in set_.items():
         if given and name not in kept:
             raise ConfigError(f"the job sets {name}, and none of the policies in use stands for it")
