@@ -2,7 +2,7 @@
 
     python benchmarks/bench_simulate.py [--runs 1000] [--requests 1000000] [--json]
 
-Runs: jobs of about ten hours, a hundred a day, on a generated spot market with reclaims; plans come ready-made, so that
+Runs: jobs of about ten hours, forty a day, on a generated spot market with reclaims; plans come ready-made, so that
 what is timed is the controller, reconcile, the store, the world and the bill. Requests: a generated day through the
 product's own scaler. CPU seconds of this process. The goal: a million requests in under a minute. Exit 1 where it is
 missed.
@@ -27,7 +27,7 @@ from orchestrator.simulation.weather import generated
 from orchestrator.testing.builders import offer, placement_on, plan_of, program, snapshot, training
 
 GOAL_S = 60.0
-A_DAY = 100
+A_DAY = 40
 
 
 def main() -> int:
