@@ -24,10 +24,17 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """So many nodes of one offer."""
+    """So many nodes of one offer, and what they do where a placement has several parts.
+
+    `share` is of the work: of a batch's requests, of the tokens of each training step. The shares of a placement add up
+    to 1. `hours` and `cost_usd` are the part's own; None where they are the placement's.
+    """
 
     offer: Offer
     nodes: int
+    share: float = 1.0
+    hours: Band | None = None
+    cost_usd: Band | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from orchestrator.domain.contracts import Annotates
-from orchestrator.domain.offerbook import UNKNOWN, IntArray
+from orchestrator.domain.candidates import Candidates
+from orchestrator.domain.offerbook import UNKNOWN
 from orchestrator.domain.plan import Placement
 from orchestrator.domain.spelling import hint
 from orchestrator.domain.workload import FineTune, Inference, Training
 from orchestrator.planning.judge import Judgement
 from orchestrator.planning.limits import accelerator_matches, hours_left, matches, region_matches
-from orchestrator.planning.pricing import named
+from orchestrator.planning.pricing import annotator, named
 
 LONG_H = 30 * 24.0  # a job without a deadline that takes longer than this is pointed out
 SLOW_FABRICS = frozenset({"", "ethernet"})
@@ -19,11 +19,11 @@ NAMED = 5  # words listed before "and n more"
 
 
 def collect(
-    judgement: Judgement, rows: IntArray, ranked: tuple[Placement, ...], *, max_price_age_s: float | None
+    judgement: Judgement, top: Candidates, ranked: tuple[Placement, ...], *, max_price_age_s: float | None
 ) -> tuple[str, ...]:
     """The notes, in a fixed order: market, limits, prices, stock, purchase, network, time, policies.
 
-    `ranked` are the candidates `rows`.
+    `top` are the candidates of `ranked`, one for each part of each placement.
     """
     notes = []
     if not len(judgement.sieve.book):
@@ -36,11 +36,11 @@ def collect(
         notes += _purchase(ranked)
         notes += _network(judgement, ranked)
         notes += _time(judgement, ranked)
-        top = judgement.candidates.take(rows)
         for policy, *_ in judgement.panel.seats:
-            if hasattr(policy, "notes") and isinstance(policy, Annotates):
+            speaker = annotator(policy)
+            if speaker is not None:
                 with named(policy, "annotated"):
-                    notes += [f"{policy.name}: {note}" for note in policy.notes(judgement.view, top)]
+                    notes += [f"{policy.name}: {note}" for note in speaker.notes(judgement.view, top)]
     return tuple(notes)
 
 
@@ -71,7 +71,8 @@ def _stale(judgement: Judgement, ranked: tuple[Placement, ...], max_age_s: float
     if not old:
         return []
     days = max_age_s / 86400.0
-    best_d = (taken_at - ranked[0].parts[0].offer.observed_at).total_seconds() / 86400.0
+    oldest = min(part.offer.observed_at for part in ranked[0].parts)
+    best_d = (taken_at - oldest).total_seconds() / 86400.0
     which = f"the best placement's is {best_d:,.0f} days old" if best_d > days else "the best placement's is not"
     return [f"prices of {old:,} of {len(age_s):,} feasible offers are older than {days:,.0f} days; {which}"]
 
@@ -93,8 +94,10 @@ def _stock(judgement: Judgement) -> list[str]:
 def _purchase(ranked: tuple[Placement, ...]) -> list[str]:
     if ranked[0].buyable:
         return []
-    provider = ranked[0].parts[0].offer.provider
+    provider, count = ranked[0].parts[0].offer.provider, len(ranked[0].parts)
     note = f"the best placement is a list price: buying it takes an adapter with credentials for {provider}"
+    if count > 1:
+        note = f"the best placement is in {count} parts, which the control plane does not buy as one"
     for rank, placement in enumerate(ranked, 1):
         if placement.buyable:
             return [f"{note}; the best that can be bought now is no. {rank}, {placement.label}"]
@@ -105,9 +108,9 @@ def _network(judgement: Judgement, ranked: tuple[Placement, ...]) -> list[str]:
     """Training exchanges gradients between nodes at every step, and the hours are of clusters with a fast fabric."""
     if any(seat.policy.name == "interconnect" for seat in judgement.panel.seats):
         return []  # that policy says by how much
-    (part,) = ranked[0].parts
+    part, *others = ranked[0].parts
     gang = isinstance(judgement.view.workload, Training | FineTune)
-    if not gang or part.nodes == 1 or part.offer.fabric not in SLOW_FABRICS:
+    if not gang or others or part.nodes == 1 or part.offer.fabric not in SLOW_FABRICS:
         return []
     network = "an ethernet of unknown speed" if part.offer.fabric else "a network that the offer does not describe"
     return [

@@ -6,22 +6,30 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from orchestrator.domain.approval import Approval, ApprovalRule
 from orchestrator.domain.contracts import Policy
 from orchestrator.domain.plan import Bound, Placement, Plan
-from orchestrator.domain.reason import Reason
+from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.sizing import Sizing
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.workload import Workload
-from orchestrator.planning.judge import judge
+from orchestrator.domain.workload import BatchInference, Workload
+from orchestrator.planning.judge import Judgement, joined_candidates, judge
+from orchestrator.planning.limits import hours_left
 from orchestrator.planning.notes import collect
 from orchestrator.planning.placements import build
 from orchestrator.sizing.parameters import with_calibration
 from orchestrator.sizing.size import size
 
+if TYPE_CHECKING:  # loaded where work divides
+    from orchestrator.planning.parts import Divided
+
 CONFLICTS = "orchestrator.planning.conflicts"
+SPLIT = "orchestrator.planning.split"  # for batches with a deadline
+SITES = "orchestrator.planning.split_sites"  # for training that no offer has the nodes for
 METHOD = "exhaustive: every candidate priced"
+IN_PARTS = "a linear programme over parts of all offers: no placement, in parts or not, costs less"
 IN_STEPS = "every offer priced, at numbers of nodes in steps of 1.4 and finer near the best"
 
 
@@ -75,7 +83,12 @@ def plan_sized(
     rows = judgement.best(options.keep)
     ranked = build(judgement, rows)
     feasible = len(judgement.candidates)
-    lower = float(judgement.objective.min()) if feasible else None
+    split = _divided(judgement, sizings, options)
+    if split is not None and split.placement is not None:
+        ranked = (split.placement, *ranked)[: max(options.keep, 0)]
+    top = judgement.candidates.take(rows)
+    if split is not None and split.candidates is not None:
+        top = joined_candidates([split.candidates, top])
     return Plan(
         workload=workload,
         snapshot_id=snapshot.id,
@@ -85,12 +98,40 @@ def plan_sized(
         considered=len(snapshot.book),
         refusals=judgement.sieve.counts(),
         policies=tuple(policy.name for policy in policies),
-        bound=None if lower is None else Bound(lower_usd=lower, method=IN_STEPS if judgement.competes else METHOD),
+        bound=_bound(judgement, split),
         gaps=snapshot.gaps,
-        notes=collect(judgement, rows, ranked, max_price_age_s=options.max_price_age_s),
+        notes=(*collect(judgement, top, ranked, max_price_age_s=options.max_price_age_s), *_told(split)),
         approval=_approval(options.approval, ranked),
     )
 
 
+def _divided(judgement: Judgement, sizings: Mapping[str, Sizing | Reason], options: PlanOptions) -> Divided | None:
+    """The work over several offers; None where it cannot be, or where only what the control plane buys is asked for."""
+    workload = judgement.view.workload
+    if options.buyable_only or hours_left(workload, judgement.view.snapshot) is None:
+        return None
+    batch = isinstance(workload, BatchInference)
+    scarce = not len(judgement.candidates) and judgement.sieve.caught(ReasonCode.TOO_FEW_NODES).any()
+    if not batch and not scarce:
+        return None
+    found: Divided = importlib.import_module(SPLIT if batch else SITES).divided(judgement, sizings)
+    return found
+
+
+def _bound(judgement: Judgement, split: Divided | None) -> Bound | None:
+    if split is not None and split.lower_usd is not None:
+        return Bound(lower_usd=split.lower_usd, method=IN_PARTS)
+    if not len(judgement.candidates):
+        return None
+    method = IN_STEPS if judgement.competes else METHOD
+    return Bound(lower_usd=float(judgement.objective.min()), method=method)
+
+
+def _told(split: Divided | None) -> tuple[str, ...]:
+    return () if split is None else split.notes
+
+
 def _approval(rule: ApprovalRule | None, ranked: Sequence[Placement]) -> Approval | None:
-    return rule.needed(ranked[0].cost_usd.p50, ranked[0].cost_usd.p90) if rule is not None and ranked else None
+    """What the first placement that the control plane would buy needs: none in parts."""
+    one = next((placement for placement in ranked if len(placement.parts) == 1), None)
+    return rule.needed(one.cost_usd.p50, one.cost_usd.p90) if rule is not None and one is not None else None
