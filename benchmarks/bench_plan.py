@@ -33,7 +33,7 @@ from orchestrator.domain.contracts import Policy, PolicyContext
 from orchestrator.domain.offerbook import OfferBook, Words
 from orchestrator.domain.sizing import FiniteWork, Sizing
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.workload import Limits, Setting, Training
+from orchestrator.domain.workload import Checkpointing, Limits, Setting, Training
 from orchestrator.planning.frontier import frontier
 from orchestrator.planning.plan import plan
 from orchestrator.planning.relax import Case, relaxations
@@ -47,6 +47,7 @@ from policies.cost.policy import create as create_cost
 
 REAL = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "offers.csv.gz"
 SIZES = (1_000, 4_653, 10_000, 100_000, 1_000_000)
+SAVES = Checkpointing()
 LOOP_LIMIT = 100_000  # the loop takes too long beyond
 TARGETS_MS = {4_653: 5.0, 100_000: 50.0}
 TEN_KINDS_MS = 20.0
@@ -106,7 +107,11 @@ def loop(workload: Training, snapshot: Snapshot) -> float:
         devices = gpus if gpus < 1 else float(int(gpus))
         work, grows = sizing.effort.gpu_hours_on(1.0).p50, 1.0 - sizing.effort.growth
         share, whole = min(1.0, devices), max(1.0, devices)
-        in_time = (work / share / (left_h - boot_h)) ** (1.0 / grows)
+        work_h = left_h - boot_h
+        if column["billing"][row] == "spot":  # time to boot again and to repeat what was not saved
+            work_h -= boot_h + SAVES.grace_s / 3600
+            work_h = max(work_h / 2, work_h - SAVES.interval_s / 3600)
+        in_time = (work / share / work_h) ** (1.0 / grows)
         nodes = max(math.ceil(sizing.min_gpus / devices), math.ceil(in_time / whole), 1)
         if stock != -1 and nodes > stock:
             continue

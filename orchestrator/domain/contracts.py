@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from orchestrator.domain.accelerator import Accelerator
 from orchestrator.domain.candidates import Candidates, PlanView, Refusals, Usd
 from orchestrator.domain.offer import Offer
-from orchestrator.domain.offerbook import OfferBook
+from orchestrator.domain.offerbook import FloatArray, OfferBook
 from orchestrator.domain.secret import Secret
 
 if TYPE_CHECKING:  # a plan knows no events and no leases, and their classes take a tenth of its time to make
@@ -144,6 +144,18 @@ class RewardsSpeed(Protocol):
         """Names of terms that may fall with more nodes, and "refusals" where more nodes may pass that fewer do not.
 
         Terms named here are never below 0; every other term never falls.
+        """
+        ...
+
+
+@runtime_checkable
+class Delays(Protocol):
+    """A policy that knows of hours which a sizing does not: nodes are counted so that work is in time with them."""
+
+    def delay_h(self, view: PlanView, candidates: Candidates) -> FloatArray | None:
+        """Hours on top of `candidates.hours`, shape (n,), finite and at least 0; None where there are none.
+
+        Of an offer they depend on its device, their number, the fabric and the boot alone, besides the nodes.
         """
         ...
 

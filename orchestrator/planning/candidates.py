@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.sizing import Sizing
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.workload import Inference, Workload
-from orchestrator.planning.limits import BY, hours_left
+from orchestrator.planning.limits import BY, due_h, hours_left
 from orchestrator.planning.sieve import Sieve
 from orchestrator.planning.speed import Paces, paces, whole_devices
 
@@ -36,7 +37,7 @@ def build(workload: Workload, snapshot: Snapshot, sizings: Mapping[str, Sizing |
     sized = _fitting(sized, sizings, sieve, whole_replicas=isinstance(workload, Inference))
     if isinstance(workload, Inference):
         return _serve(workload, sized, sieve)
-    return _finish(hours_left(workload, snapshot), sized, sieve)
+    return _finish(workload, hours_left(workload, snapshot), sized, sieve)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,34 +115,34 @@ def _fitting(sized: _Sized, sizings: Mapping[str, Sizing | Reason], sieve: Sieve
     return sized.take(~misfit)
 
 
-def _finish(left_h: float | None, sized: _Sized, sieve: Sieve) -> Candidates:
-    """Finite work: the fewest nodes that hold the state and meet the deadline."""
+def _finish(workload: Workload, left_h: float | None, sized: _Sized, sieve: Sieve) -> Candidates:
+    """Finite work: the fewest nodes that hold the state and meet the deadline, on spot with time to fall back."""
     boot_h = sieve.book.boot_s[sized.rows] / 3600.0
+    work_h = np.full(len(boot_h), np.inf)
     if left_h is not None:
-        late = boot_h >= left_h
-        sieve.refuse_rows(
-            sized.rows[late],
-            BY,
-            ReasonCode.DEADLINE,
-            lambda row: f"boots for {sieve.book.boot_s[row] / 3600:,.1f} h; the deadline leaves {left_h:,.1f} h",
-            figure=boot_h[late],
-        )
+        work_h = due_h(workload, left_h, _part(sieve.book, sized.rows)) - boot_h
+        late = work_h <= 0
+        sentence = partial(_boots_too_long, sieve.book, left_h)
+        sieve.refuse_rows(sized.rows[late], BY, ReasonCode.DEADLINE, sentence, figure=boot_h[late])
         if late.any():
-            sized, boot_h = sized.take(~late), boot_h[~late]
+            sized, boot_h, work_h = sized.take(~late), boot_h[~late], work_h[~late]
     # A fraction of a device that got here holds the whole state.
     whole = np.maximum(1.0, sized.devices)
     nodes = np.ceil(np.where(sized.devices < 1, 1.0, np.maximum(1.0, sized.min_gpus) / whole))
     if left_h is not None:
-        speed = sized.paces.p50[sized.sizing] / np.minimum(1.0, sized.devices) / (left_h - boot_h)
-        in_time = sized.paces.devices_for(sized.sizing, speed)
-        # What needs 4 nodes to the last digit takes 4, not 5.
-        nodes = np.maximum(nodes, np.ceil(in_time / whole * (1.0 - 1e-12)))
+        nodes = np.maximum(nodes, sized.paces.nodes_within(sized.sizing, sized.devices, work_h))
     purpose = "to hold the state" if left_h is None else f"to hold the state and finish within {left_h:,.1f} h"
     keep = _enough(sized.rows, nodes, sieve, purpose)
     if not keep.all():
         sized, nodes, boot_h = sized.take(keep), nodes[keep], boot_h[keep]
     hours = sized.paces.hours(sized.sizing, sized.devices, nodes, boot_h)
     return _candidates(sized, nodes, sieve.book, hours)
+
+
+def _boots_too_long(book: OfferBook, left_h: float, row: int) -> str:
+    boot_h = float(book.boot_s[row]) / 3600
+    back = "" if boot_h >= left_h else ", and may have to be left for others that boot"
+    return f"boots for {boot_h:,.1f} h{back}; the deadline leaves {left_h:,.1f} h"
 
 
 def _serve(workload: Inference, sized: _Sized, sieve: Sieve) -> Candidates:
@@ -174,9 +175,8 @@ def _enough(rows: IntArray, nodes: FloatArray, sieve: Sieve, purpose: str) -> Bo
 def _candidates(
     sized: _Sized, nodes: FloatArray, book: OfferBook, hours: tuple[FloatArray, FloatArray, FloatArray]
 ) -> Candidates:
-    whole = len(sized.rows) == len(book)
     return Candidates(
-        book=book if whole else book.take(sized.rows),
+        book=_part(book, sized.rows),
         offer=sized.rows,
         sizing=sized.sizing,
         sizings=sized.sizings,
@@ -185,3 +185,8 @@ def _candidates(
         hours_p10=hours[0],
         hours_p90=hours[2],
     )
+
+
+def _part(book: OfferBook, rows: IntArray) -> OfferBook:
+    """The book at rising `rows`."""
+    return book if len(rows) == len(book) else book.take(rows)

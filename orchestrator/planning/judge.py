@@ -18,6 +18,7 @@ from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.spelling import hint
 from orchestrator.domain.workload import Inference, LatencyTarget, Workload
 from orchestrator.planning.candidates import build
+from orchestrator.planning.delays import with_delays
 from orchestrator.planning.limits import apply_limits
 from orchestrator.planning.pricing import REFUSALS, Column, Panel, added, audited, broken, enforced, panel, refused
 from orchestrator.planning.shapes import Priced, competing
@@ -140,8 +141,8 @@ def judge(
     view = PlanView(workload=workload, snapshot=snapshot)
     sieve = Sieve(snapshot.book, among=among)
     apply_limits(sieve, workload, snapshot, buyable_only=buyable_only)
-    least = build(workload, snapshot, sizings, sieve)
     judges = panel(policies, view)
+    least = with_delays(judges, build(workload, snapshot, sizings, sieve))
     again: list[IntArray] = []  # offers that more nodes may save
     candidates = least
     for seat in judges.seats:

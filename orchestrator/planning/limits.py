@@ -9,11 +9,11 @@ import numpy as np
 
 from orchestrator.domain import deadline
 from orchestrator.domain.offer import Billing
-from orchestrator.domain.offerbook import BoolArray, OfferBook, Words
+from orchestrator.domain.offerbook import BoolArray, FloatArray, OfferBook, Words
 from orchestrator.domain.reason import ReasonCode
 from orchestrator.domain.sites import Sites
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.workload import Limits, Workload
+from orchestrator.domain.workload import Checkpointing, Limits, Workload
 from orchestrator.planning.sanity import absurd
 from orchestrator.planning.sieve import Sieve
 
@@ -24,6 +24,26 @@ DEFAULT_BILLING = (Billing.ON_DEMAND, Billing.SPOT, Billing.OWNED)  # a reservat
 def hours_left(workload: Workload, snapshot: Snapshot) -> float | None:
     """Hours from the snapshot to the deadline; None without one (`domain.deadline.hours_left`)."""
     return deadline.hours_left(workload, snapshot.taken_at)
+
+
+def due_h(workload: Workload, left_h: float, book: OfferBook) -> FloatArray:
+    """Hours from the purchase until each offer's work has to be done, shape (len(book),).
+
+    That is the deadline, but on spot it leaves time for one fall-back at the last moment: what the controller sees to
+    (`lifecycle.punctual`). After a loss the grace passes, other machines boot, and the work since the last checkpoint,
+    at most all of it, is done again: with L = left − 2·boot − grace the work may take max(L / 2, L − interval). Where
+    the job may run on spot alone there is nothing to fall back to.
+    """
+    due = np.full(len(book), left_h)
+    spot = book.billing.isin(frozenset((str(Billing.SPOT),)))
+    allowed = workload.limits.billing or DEFAULT_BILLING
+    if all(kind is Billing.SPOT for kind in allowed) or not spot.any():
+        return due
+    saves = workload.program.checkpoint if workload.program else Checkpointing()
+    boot_h = book.boot_s / 3600.0
+    room_h = left_h - 2.0 * boot_h - saves.grace_s / 3600.0
+    work_h = np.maximum(room_h / 2.0, room_h - saves.interval_s / 3600.0)
+    return np.where(spot, boot_h + work_h, due)
 
 
 def apply_limits(sieve: Sieve, workload: Workload, snapshot: Snapshot, *, buyable_only: bool) -> None:

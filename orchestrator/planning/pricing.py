@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from orchestrator.domain.candidates import Candidates, PlanView, Refusals, Usd
-from orchestrator.domain.contracts import Annotates, Audits, Bills, Enforces, Policy, RewardsSpeed
+from orchestrator.domain.contracts import Annotates, Audits, Bills, Delays, Enforces, Policy, RewardsSpeed
 from orchestrator.domain.errors import ConfigError, IsoflopError
 from orchestrator.domain.offerbook import BoolArray, FloatArray
 
@@ -35,6 +35,7 @@ class Seat(NamedTuple):
     money: frozenset[str]
     faster: frozenset[str] | None  # ANYTHING where it does not say
     audits: Audits | None
+    delays: Delays | None
 
     def rewards(self, name: str) -> bool:
         """Whether more nodes may better the term `name`, or lift REFUSALS."""
@@ -71,6 +72,25 @@ class Panel(NamedTuple):
                     open_ &= ~refusals.refused
         return Assessment(open_, terms, added(terms, len(candidates)))
 
+    def delay_h(self, candidates: Candidates) -> FloatArray | None:
+        """Hours that policies add to those of `candidates`, shape (n,); None where none does.
+
+        Raises: ConfigError where a policy breaks its contract.
+        """
+        total: FloatArray | None = None
+        for seat in self.seats:
+            if seat.delays is None:
+                continue
+            with named(seat.policy, "said what delays it"):
+                found = seat.delays.delay_h(self.view, candidates)
+            if found is None:
+                continue
+            column = np.asarray(found, np.float64)
+            if column.shape != (len(candidates),) or not (np.isfinite(column) & (column >= 0)).all():
+                raise broken(seat.policy, "delays by what are not hours, one number for each candidate")
+            total = column if total is None else total + column
+        return total
+
     def may_fall(self, term: Column) -> bool:
         """Whether more nodes may better `term`."""
         return any(seat.policy.name == term.by and seat.rewards(term.name) for seat in self.seats)
@@ -88,7 +108,7 @@ def panel(policies: Sequence[Policy], view: PlanView) -> Panel:
         if hasattr(policy, "rewards_speed"):
             with named(policy, "said what more nodes may better"):
                 faster = cast(RewardsSpeed, policy).rewards_speed(view)
-        seats.append(Seat(policy, billed(policy), faster, _auditor(policy)))
+        seats.append(Seat(policy, billed(policy), faster, _auditor(policy), _delayer(policy)))
     return Panel(view, tuple(seats))
 
 
@@ -113,6 +133,10 @@ def annotator(policy: Policy) -> Annotates | None:
 
 def _auditor(policy: Policy) -> Audits | None:
     return cast(Audits, policy) if hasattr(policy, "audit") else None
+
+
+def _delayer(policy: Policy) -> Delays | None:
+    return cast(Delays, policy) if hasattr(policy, "delay_h") else None
 
 
 def added(terms: Sequence[Column], count: int, *, money: bool = False) -> FloatArray:

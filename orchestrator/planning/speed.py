@@ -49,6 +49,13 @@ class Paces(NamedTuple):
         found: FloatArray = np.where(below <= low, below, np.where(between <= high, between, above))
         return found
 
+    def nodes_within(self, sizing: IntArray, gpus: FloatArray, work_h: FloatArray) -> FloatArray:
+        """The fewest nodes of `gpus` devices that do finite work in `work_h` hours, more than 0, at the median."""
+        devices = self.devices_for(sizing, self.p50[sizing] / np.minimum(1.0, gpus) / work_h)
+        # What needs 4 nodes to the last digit takes 4, not 5.
+        found: FloatArray = np.ceil(devices / np.maximum(1.0, gpus) * (1.0 - 1e-12))
+        return found
+
     def hours(
         self, sizing: IntArray, gpus: FloatArray, nodes: FloatArray, boot_h: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:

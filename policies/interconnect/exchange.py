@@ -75,9 +75,9 @@ def extra_hours(workload: Training | FineTune, candidates: Candidates, node_gb_s
 
 
 def _extra_hours(job: Job, candidates: Candidates, rows: IntArray, node_gb_s: FloatArray) -> FloatArray:
-    sizings = candidates.sizings
-    facts = np.array([_facts(sizing, job) for sizing in sizings], np.float64)[candidates.sizing[rows]].T
-    least, trained, tensor, middle = facts
+    kinds, kind = np.unique(candidates.sizing[rows], return_inverse=True)
+    facts = np.array([_facts(candidates.sizings[index], job) for index in kinds.tolist()], np.float64)
+    least, trained, tensor, middle = facts[kind].T
     nodes = candidates.nodes[rows].astype(np.float64)
     gpus = np.maximum(candidates.book.gpus[rows], 1.0)
     step_tokens = _step_tokens(job, nodes * gpus)
@@ -123,10 +123,9 @@ def _facts(sizing: Sizing, job: Job) -> tuple[float, float, float, float]:
     effort = sizing.effort
     if not isinstance(effort, FiniteWork):
         return 1.0, 0.0, 1.0, 1.0
-    said = {assumption.name: assumption.value for assumption in sizing.assumptions}
     band = effort.gpu_hours
     middle = band.p50 / band.p10 if band.p10 > 0 else 1.0
-    return float(sizing.min_gpus), said.get("adapter_parameters", job.parameters), group(sizing), middle
+    return float(sizing.min_gpus), _said(sizing, "adapter_parameters", job.parameters), group(sizing), middle
 
 
 def group(sizing: Sizing) -> float:
@@ -134,5 +133,8 @@ def group(sizing: Sizing) -> float:
     effort = sizing.effort
     if isinstance(effort, FiniteWork) and effort.step is not None:
         return float(effort.step.parallelism.tensor)
-    said = {assumption.name: assumption.value for assumption in sizing.assumptions}
-    return said.get("tensor_parallel", 1.0)
+    return _said(sizing, "tensor_parallel", 1.0)
+
+
+def _said(sizing: Sizing, name: str, usual: float) -> float:
+    return next((assumption.value for assumption in sizing.assumptions if assumption.name == name), usual)

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from orchestrator.domain.alike import alike
 from orchestrator.domain.candidates import Candidates, PlanView, Refusals, Usd
 from orchestrator.domain.contracts import PolicyContext
 from orchestrator.domain.deadline import hours_left
@@ -25,7 +26,7 @@ DEFAULTS: Mapping[str, float] = {
     "ethernet_gbit_s": 12.5,
     "min_gbit_s": 0.0,  # of one device to other nodes, for training on several; less is refused; 0 is no limit
     "need_links": 0.0,  # 1: devices that share a layer must all be joined by direct links
-    "hold_deadline": 0.0,  # 1: what the delay carries past the deadline is refused; 0: a note says so
+    "hold_deadline": 1.0,  # what the delay carries past the deadline is refused; 0: a note says so
 }
 # Most jobs take one node: what is about several is loaded by those that do.
 EXCHANGE: Final = "policies.interconnect.exchange"
@@ -64,9 +65,13 @@ class InterconnectPolicy:
         return {} if delay_h is None else {TERM: candidates.nodes * candidates.book.usd_per_hour * delay_h}
 
     def rewards_speed(self, view: PlanView) -> frozenset[str]:
-        """No term, for more nodes exchange more; the refusals where the deadline is to be kept with the delay."""
+        """Nothing: more nodes exchange more, and nodes are counted to be in time with the delay (`delay_h`)."""
+        return frozenset()
+
+    def delay_h(self, view: PlanView, candidates: Candidates) -> FloatArray | None:
+        """Hours by which the network delays, where the deadline is to be kept with them."""
         settings = overridden(view.workload, NAME, self._settings)
-        return frozenset({"refusals"} if settings["hold_deadline"] else ())
+        return self._delay_h(view, candidates) if settings["hold_deadline"] else None
 
     def notes(self, view: PlanView, candidates: Candidates) -> Sequence[str]:
         """By how much the best placement is delayed, and whose links do not join what they should."""
@@ -99,11 +104,21 @@ class InterconnectPolicy:
     def _delay_h(self, view: PlanView, candidates: Candidates) -> FloatArray | None:
         """Hours that the network adds, shape (n,); None where nothing is trained on several nodes."""
         workload = view.workload
-        if not isinstance(workload, Training | FineTune) or not (candidates.nodes > 1).any():
+        if not isinstance(workload, Training | FineTune):
+            return None
+        several = np.flatnonzero(candidates.nodes > 1)
+        if not len(several):
             return None
         settings = overridden(workload, NAME, self._settings)
-        node_gb_s = self._node_gb_s(view, candidates, settings)
-        found: FloatArray = importlib.import_module(EXCHANGE).extra_hours(workload, candidates, node_gb_s)
+        few = candidates.take(several)
+        book = few.book
+        kind = few.sizing * len(book.fabric.vocab) + book.fabric.codes
+        # A market sells the same machines in many places.
+        rows, index = alike((kind, book.gpus, few.nodes, book.boot_s, few.hours_p10))
+        few = few.take(rows)
+        found = np.zeros(len(candidates), np.float64)
+        node_gb_s = self._node_gb_s(view, few, settings)
+        found[several] = importlib.import_module(EXCHANGE).extra_hours(workload, few, node_gb_s)[index]
         return found
 
     def _node_gb_s(self, view: PlanView, candidates: Candidates, settings: Mapping[str, float]) -> FloatArray:
@@ -153,7 +168,8 @@ def _sharing(workload: Workload, sizing: Sizing) -> float:
 
 def _unlinked(view: PlanView, candidates: Candidates) -> list[str]:
     """Of the devices shown, those whose links join fewer than share a layer: their speed is that of all linked."""
-    if all(_sharing(view.workload, sizing) <= 1 for sizing in candidates.sizings):
+    shown = [candidates.sizings[row] for row in np.unique(candidates.sizing).tolist()]
+    if all(_sharing(view.workload, sizing) <= 1 for sizing in shown):
         return []
     shared, joined = _groups(view, candidates)
     # Without links of its own a device is sized at the speed of its host's bus already.

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.domain.contracts import Policy, PolicyContext
+from orchestrator.domain.offer import Billing
 from orchestrator.domain.plan import Placement
 from orchestrator.domain.sizing import Assumption, Band, FiniteWork, Service, Sizing
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.workload import Limits, Training
+from orchestrator.domain.workload import Checkpointing, Limits, Program, Training
 from orchestrator.planning.explain import explain
 from orchestrator.planning.plan import plan, plan_sized
 from orchestrator.sizing.parameters import with_calibration
@@ -37,6 +38,43 @@ def placed(sized: Sizing, job: Training | None = None, market: Snapshot | None =
     made = plan_sized(job or training(), market or snapshot(ONE), {"H100-SXM": sized}, POLICIES)
     assert made.best is not None, made.refusals
     return made.best
+
+
+class TestWayBackFromSpot:
+    """100 device-hours on one device a node, saved every half hour; 30 s of grace."""
+
+    SPOT = replace(ONE, billing=Billing.SPOT, interruption_rate=0.01)
+    SAVING = Program(command=("x",), checkpoint=Checkpointing(interval_s=1800.0, grace_s=30.0))
+
+    def nodes(self, deadline_h: float, boot_s: float = 0.0, billing: tuple[Billing, ...] = ()) -> int:
+        job = training(limits=Limits(deadline_s=deadline_h * 3600.0, billing=billing), program=self.SAVING)
+        return placed(grows(0.0), job, snapshot(replace(self.SPOT, boot_s=boot_s))).parts[0].nodes
+
+    def test_work_on_spot_leaves_time_to_do_an_interval_again(self) -> None:
+        assert self.nodes(10.0) == 11  # where on demand takes 10
+        assert self.nodes(10.0 + 0.5 + 30 / 3600) == 10
+        assert self.nodes(10.0 + 0.5 + 29 / 3600) == 11
+
+    def test_machines_boot_twice(self) -> None:
+        assert self.nodes(10.0 + 0.5 + 30 / 3600 + 2 * 0.25, boot_s=900.0) == 10
+        assert self.nodes(10.0 + 0.5 + 30 / 3600 + 1.9 * 0.25, boot_s=900.0) == 11
+
+    def test_work_shorter_than_the_interval_is_done_again_whole(self) -> None:
+        assert self.nodes(2 * 0.25 + 30 / 3600) == 400
+        assert self.nodes(2 * 0.25 + 31 / 3600) == 400
+
+    def test_who_takes_spot_alone_has_nothing_to_fall_back_to(self) -> None:
+        assert self.nodes(10.0, billing=(Billing.SPOT,)) == 10
+        assert self.nodes(10.0, billing=(Billing.SPOT, Billing.ON_DEMAND)) == 11
+
+    def test_a_deadline_without_time_to_boot_twice_refuses_spot(self) -> None:
+        job = training(limits=Limits(deadline_s=3600.0), program=self.SAVING)
+        market = snapshot(replace(self.SPOT, boot_s=1800.0))
+        made = plan_sized(job, market, {"H100-SXM": grows(0.0)}, POLICIES)
+        assert not made.ranked
+        assert made.refusals[0].examples[0].detail == (
+            "boots for 0.5 h, and may have to be left for others that boot; the deadline leaves 1.0 h"
+        )
 
 
 class TestGrowth:

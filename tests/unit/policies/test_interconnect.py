@@ -33,7 +33,10 @@ BRIDGED = accelerator(name="BRIDGED", link="nvlink-bridge", generation="ampere")
 FAST, SLOW = offer(boot_s=0.0, provider="fast"), offer(boot_s=0.0, provider="slow", fabric="ethernet")
 
 
-def planned(*offers: Offer, job: Workload = JOB, sized: Sizing = WORK, **settings: float) -> Plan:
+def planned(
+    *offers: Offer, job: Workload = JOB, sized: Sizing = WORK, hold_deadline: float = 0.0, **settings: float
+) -> Plan:
+    settings = {"hold_deadline": hold_deadline, **settings}
     market = snapshot(*offers, accelerators=(accelerator(), BRIDGED))
     sizings = {name: replace(sized, accelerator=name) for name in ("H100-SXM", "BRIDGED")}
     return plan_sized(job, market, sizings, (create(PolicyContext(settings=settings)),))
@@ -114,11 +117,41 @@ def test_the_note_says_by_how_much_and_whether_it_is_late() -> None:
     assert "14 h longer than shown, which is after the deadline" in planned(SLOW, ethernet_gbit_s=0.25).notes[-1]
 
 
-def test_the_deadline_is_kept_with_the_delay_where_that_is_asked_for() -> None:
-    made = planned(FAST, SLOW, ethernet_gbit_s=0.25, hold_deadline=1.0)
+MANY = replace(SLOW, available=None)
+
+
+def nodes_in_time(slow: Offer, gbit_s: float) -> dict[str, int]:
+    made = planned(FAST, slow, ethernet_gbit_s=gbit_s, hold_deadline=1.0)
+    return {one.parts[0].offer.provider: one.parts[0].nodes for one in made.ranked}
+
+
+def test_nodes_are_counted_to_be_in_time_with_the_delay() -> None:
+    # 14 h of delay on four nodes, a little more on five: 10 000 / 40 + 15 < 320.
+    assert nodes_in_time(MANY, 0.25) == {"fast": 4, "slow": 5}
+    made = planned(MANY, ethernet_gbit_s=0.25, hold_deadline=1.0)
+    assert not made.notes or "which is after the deadline" not in made.notes[-1]
+
+
+def test_no_more_nodes_are_taken_than_are_in_time_with_the_delay() -> None:
+    for gbit_s in (0.1, 0.05, 0.03):
+        nodes = nodes_in_time(MANY, gbit_s)["slow"]
+        fewer = replace(MANY, available=nodes - 1)
+        assert nodes_in_time(MANY, gbit_s) == {"fast": 4, "slow": nodes}
+        assert "slow" not in nodes_in_time(fewer, gbit_s)
+
+
+def test_what_is_late_on_any_number_of_nodes_is_refused_as_too_late() -> None:
+    made = planned(FAST, SLOW, ethernet_gbit_s=0.00625, hold_deadline=1.0)
     assert list(usd(made)) == ["fast"]
     assert made.refusals[0].code is ReasonCode.DEADLINE
     assert "h over its network; the deadline leaves 320.0 h" in made.refusals[0].examples[0].detail
+
+
+def test_the_deadline_is_kept_as_the_policy_comes() -> None:
+    market = snapshot(SLOW, accelerators=(accelerator(), BRIDGED))
+    settings = {"ethernet_gbit_s": 0.00625}
+    made = plan_sized(JOB, market, {"H100-SXM": WORK}, (create(PolicyContext(settings=settings)),))
+    assert not made.ranked
 
 
 def test_a_least_bandwidth_refuses_slow_and_unknown_networks() -> None:

@@ -1,6 +1,7 @@
 """The spot policy's arithmetic, by hand."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import exp, factorial
 
 import numpy as np
@@ -31,9 +32,13 @@ def candidates_of(view: PlanView) -> Candidates:
     return build(view.workload, view.snapshot, {"H100-SXM": SIZED}, Sieve(view.snapshot.book))
 
 
-def prices(*offers: Offer, workload: Workload | None = None, policy: SpotPolicy = POLICY) -> Mapping[str, list[float]]:
+def prices(
+    *offers: Offer, workload: Workload | None = None, policy: SpotPolicy = POLICY, slack: bool = True
+) -> Mapping[str, list[float]]:
+    """With `slack` nodes are counted for the deadline, with the way back from spot, else for none."""
     view = PlanView(workload=workload or training(), snapshot=snapshot(*offers))
-    return {name: usd.tolist() for name, usd in policy.price(view, candidates_of(view)).items()}
+    counted = view if slack else replace(view, workload=replace(view.workload, limits=Limits()))
+    return {name: usd.tolist() for name, usd in policy.price(view, candidates_of(counted)).items()}
 
 
 def notes(*offers: Offer, workload: Workload | None = None) -> list[str]:
@@ -93,7 +98,7 @@ def test_without_slack_any_loss_sends_the_rest_on_demand() -> None:
     job = training(limits=Limits(deadline_s=20 * 3600.0), program=SAVING)
     offers = (spot(interruption_rate=rate, boot_s=0.0), offer(usd_per_hour=32.0))
     hours = 20.0 - (1.0 - exp(-20.0 * rate)) / rate
-    on_demand, fallback = prices(*offers, workload=job)["fallback"]
+    on_demand, fallback = prices(*offers, workload=job, slack=False)["fallback"]
     assert on_demand == 0.0
     assert fallback == pytest.approx(hours * (32.0 - 12.0))
 
@@ -119,11 +124,11 @@ def test_the_cheapest_twin_of_the_region_is_fallen_back_on_and_a_missing_one_is_
     risky = spot(interruption_rate=0.01, boot_s=0.0, zone="a")
     elsewhere = offer(region="eu-central-1", usd_per_hour=1.0)
     twins = (offer(usd_per_hour=40.0, zone="b"), offer(usd_per_hour=32.0, zone="c"), elsewhere)
-    with_twin = max(prices(risky, *twins, workload=job)["fallback"])
-    alone = max(prices(risky, elsewhere, workload=job)["fallback"])
+    with_twin = max(prices(risky, *twins, workload=job, slack=False)["fallback"])
+    alone = max(prices(risky, elsewhere, workload=job, slack=False)["fallback"])
     assert alone / with_twin == pytest.approx((3.0 * 12.0 - 12.0) / (32.0 - 12.0))
     assert "on-demand price unknown for 1 of the spot placements shown; assumed 3 times the spot price" in notes(
-        risky, elsewhere, workload=job
+        risky, elsewhere, workload=replace(job, limits=Limits(deadline_s=22 * 3600.0))
     )
 
 
