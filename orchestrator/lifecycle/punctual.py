@@ -20,6 +20,8 @@ from orchestrator.lifecycle.billing import spent_usd
 from orchestrator.lifecycle.draft import Draft
 
 LEAST_LEFT = 1e-3  # of the work: a program that reports all of it done may still be saving
+LEAST_GAINED = 0.02  # of the work: before that a rate says nothing
+MOST_SLOWER = 3.0  # times: a job that hardly moves is no measure of another machine
 FALL_BACK = "falling back to machines that are not taken back, to be in time"
 
 
@@ -85,7 +87,7 @@ def _too_late(draft: Draft, offer: Offer, first: int, *, boots: bool) -> bool:
     if first_plan and run.plan.made_at + boot + _need(draft, rescue, 1.0) > due:
         return False  # there never was the slack for a net
     left = 1.0 - (done(run) or 0.0)
-    need = _need(draft, rescue, min(left / _share(run), 1.0))
+    need = _need(draft, rescue, min(left / _share(run), 1.0) * _pace(run))
     return draft.now + (boot if boots else timedelta(0)) + need > due
 
 
@@ -110,6 +112,23 @@ def _need(draft: Draft, placement: Placement, left: float) -> timedelta:
     work_s = max(placement.hours.p50 * 3600.0 - boot_s, 0.0) * left
     again_s = min(program.checkpoint.interval_s, work_s) if program is not None else 0.0
     return timedelta(seconds=boot_s + work_s + again_s + draft.grace_s + draft.leave_s)
+
+
+def _pace(run: Run) -> float:
+    """How much slower than planned the present attempt works, at least 1: what is left may be slower elsewhere too."""
+    attempt = run.attempt
+    if attempt is None or attempt.progress is None or attempt.progress_at is None or attempt.handle is None:
+        return 1.0
+    if run.plan is None or attempt.plan != run.plans or attempt.candidate >= len(run.plan.ranked):
+        return 1.0
+    earlier = [one.progress.done for one in run.attempts[:-1] if one.progress is not None]
+    gained = (attempt.progress.done - (earlier[-1] if earlier else 0.0)) / _share(run)
+    placement = run.plan.ranked[attempt.candidate]
+    work_s = placement.hours.p50 * 3600.0 - placement.parts[0].offer.boot_s
+    took_s = (attempt.progress_at - attempt.handle.started_at).total_seconds()
+    if gained < LEAST_GAINED or work_s <= 0:
+        return 1.0
+    return min(max(took_s / (gained * work_s), 1.0), MOST_SLOWER)
 
 
 def _share(run: Run) -> float:

@@ -54,7 +54,8 @@ def at(scene: Scene, hours: float, done: float | None) -> None:
 
 def test_a_job_on_spot_that_is_behind_falls_back_while_there_is_still_time() -> None:
     scene = running(deadline_h=20.0)
-    # 8 hours of work are left; to fall back takes 8 h and what is needed before.
+    at(scene, 1.9, done=0.2)
+    # It hangs. 8 hours of work are left; to fall back takes 8 h and what is needed before.
     at(scene, 20.0 - 8.0 - NEEDED_H - 0.1, done=0.2)
     assert scene.state is RunState.RUNNING
     at(scene, 20.0 - 8.0 - NEEDED_H + 0.01, done=0.2)
@@ -66,6 +67,14 @@ def test_a_job_on_spot_that_is_behind_falls_back_while_there_is_still_time() -> 
     scene.given_back()
     scene.step(PlanMade(action=scene.action(MakePlan), plan=replace(plan(), made_at=scene.now)))
     assert scene.action(Buy).offer == FIRM  # another spot machine would leave no time to fall back
+
+
+def test_a_job_that_is_slower_than_planned_falls_back_earlier() -> None:
+    planned, slow = running(deadline_h=20.0), running(deadline_h=20.0)
+    at(planned, 4.0, done=0.4)
+    at(slow, 4.0, done=0.2)  # 20 hours of work, not 10: 16 of them are left
+    assert planned.state is RunState.RUNNING
+    assert slow.state is RunState.STOPPING
 
 
 def test_a_job_on_spot_that_is_on_its_way_stays_there() -> None:
