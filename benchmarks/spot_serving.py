@@ -24,8 +24,8 @@ import numpy as np
 from spot_optimum import omniscient
 
 from orchestrator.planning.autoscale.hedge import HedgeRules, Held, Orders, begin, hedge
-from orchestrator.simulation.serving_spot import Capacity, Hedge, generated, replay
 from orchestrator.simulation.serving_baselines import OnDemand, RoundRobin, SpotHedge
+from orchestrator.simulation.serving_spot import Capacity, Hedge, generated, replay
 
 DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "traces"
 GOAL = 1.25
