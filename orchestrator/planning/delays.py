@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from orchestrator.planning.candidates import MAX_NODES
 from orchestrator.planning.limits import due_h, hours_left
 from orchestrator.planning.pricing import Panel
 from orchestrator.planning.shapes import counted
-from orchestrator.planning.speed import paces, whole_devices
+from orchestrator.planning.speed import Paces, paces, whole_devices
 
 ROUNDS = 12  # of guesses upwards: most are right at once, the rest doubles
 
@@ -34,32 +35,50 @@ def with_delays(judges: Panel, least: Candidates) -> Candidates:
     few = least.take(late)
     kind = few.sizing * len(few.book.fabric.vocab) + few.book.fabric.codes
     rows, index = alike((kind, few.book.gpus, few.book.boot_s, few.nodes, due[late]))
-    found = _in_time(judges, few.take(rows), due[late[rows]], delay_h[late[rows]])[index]
+    pace = paces(few.sizings)
+    found = _in_time(_Asked(judges, few.take(rows), due[late[rows]], pace), delay_h[late[rows]])[index]
     stock = few.book.available
     more = np.flatnonzero((found > few.nodes) & ((stock == UNKNOWN) | (found <= stock)))
-    return _changed(least, late[more], found[more])
+    return _changed(least, late[more], found[more], pace)
 
 
-def _changed(least: Candidates, rows: IntArray, nodes: IntArray) -> Candidates:
-    few = counted(least.take(rows), nodes)
+def _changed(least: Candidates, rows: IntArray, nodes: IntArray, pace: Paces) -> Candidates:
+    few = counted(least.take(rows), nodes, pace)
     columns = {name: getattr(least, name).copy() for name in ("nodes", "hours", "hours_p10", "hours_p90")}
     for name, column in columns.items():
         column[rows] = getattr(few, name)
     return replace(least, **columns)
 
 
-def _in_time(judges: Panel, few: Candidates, due: FloatArray, delay_h: FloatArray) -> IntArray:
-    """The fewest nodes with which each of `few`, which are late, is in time, 0 where none are: guessed from the delay
-    on the count before, then by bisection.
+class _Asked(NamedTuple):
+    """Candidates that are late on the nodes they have, and the hours within which they are due."""
+
+    judges: Panel
+    few: Candidates
+    due: FloatArray
+    pace: Paces
+
+    def passes(self, rows: IntArray, nodes: IntArray) -> tuple[BoolArray, FloatArray]:
+        """Whether candidates `rows` on `nodes` are in time, and their delay."""
+        tried = counted(self.few.take(rows), nodes, self.pace)
+        found = self.judges.delay_h(tried)
+        delay_h = np.zeros(len(rows), np.float64) if found is None else found
+        return tried.hours + delay_h <= self.due[rows] * (1.0 + 1e-12), delay_h
+
+
+def _in_time(asked: _Asked, delay_h: FloatArray) -> IntArray:
+    """The fewest nodes with which each is in time, 0 where none are: guessed from the delay on the count before, which
+    is `delay_h` at first, then by bisection.
     """
-    pace, gpus, boot_h = paces(few.sizings), whole_devices(few.book.gpus), few.book.boot_s / 3600.0
+    _, few, due, pace = asked
+    gpus, boot_h = whole_devices(few.book.gpus), few.book.boot_s / 3600.0
     low, high, going = few.nodes.copy(), np.zeros(len(few), np.int64), np.arange(len(few))
     for _ in range(ROUNDS):
         work_h = due[going] - boot_h[going] - delay_h
         guess = pace.nodes_within(few.sizing[going], gpus[going], np.maximum(work_h, 1e-9))
         guess = np.where(work_h > 0, guess, 2.0 * low[going])
         tried = np.minimum(np.maximum(guess, low[going] + 1.0), float(MAX_NODES)).astype(np.int64)
-        passes, again_h = _passes(judges, few, going, tried, due)
+        passes, again_h = asked.passes(going, tried)
         high[going[passes]] = tried[passes]
         low[going[~passes]] = tried[~passes]
         # A delay that fills the time by itself and does not fall is not outrun.
@@ -69,18 +88,8 @@ def _in_time(judges: Panel, few: Candidates, due: FloatArray, delay_h: FloatArra
             break
     probe = high - 1  # the guess is right more often than not
     while (wide := np.flatnonzero(high - low > 1)).size:
-        passes, _ = _passes(judges, few, wide, probe[wide], due)
+        passes, _ = asked.passes(wide, probe[wide])
         high[wide] = np.where(passes, probe[wide], high[wide])
         low[wide] = np.where(passes, low[wide], probe[wide])
         probe = (low + high) // 2
     return high
-
-
-def _passes(
-    judges: Panel, few: Candidates, rows: IntArray, nodes: IntArray, due: FloatArray
-) -> tuple[BoolArray, FloatArray]:
-    """Whether candidates `rows` on `nodes` are in time, and their delay."""
-    tried = counted(few.take(rows), nodes)
-    found = judges.delay_h(tried)
-    delay_h = np.zeros(len(rows), np.float64) if found is None else found
-    return tried.hours + delay_h <= due[rows] * (1.0 + 1e-12), delay_h

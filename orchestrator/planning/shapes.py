@@ -22,7 +22,7 @@ from orchestrator.domain.candidates import Candidates
 from orchestrator.domain.offerbook import UNKNOWN, FloatArray, IntArray
 from orchestrator.planning.candidates import MAX_NODES
 from orchestrator.planning.pricing import Column, Panel, added
-from orchestrator.planning.speed import paces, whole_devices
+from orchestrator.planning.speed import Paces, paces, whole_devices
 
 STEP = 2.0**0.5
 STEPS = 20
@@ -71,11 +71,12 @@ def competing(judges: Panel, least: Candidates, priced: Priced, refused: IntArra
     return _shaped(judges, priced, nodes)
 
 
-def counted(candidates: Candidates, nodes: IntArray) -> Candidates:
-    """The same finite work on other numbers of nodes, with their hours."""
+def counted(candidates: Candidates, nodes: IntArray, pace: Paces | None = None) -> Candidates:
+    """The same finite work on other numbers of nodes, with their hours; `pace` is of its sizings, where known."""
     boot_h = candidates.book.boot_s / 3600.0
     gpus = whole_devices(candidates.book.gpus)
-    low, middle, high = paces(candidates.sizings).hours(candidates.sizing, gpus, nodes.astype(np.float64), boot_h)
+    known = pace or paces(candidates.sizings)
+    low, middle, high = known.hours(candidates.sizing, gpus, nodes.astype(np.float64), boot_h)
     return replace(candidates, nodes=nodes, hours=middle, hours_p10=low, hours_p90=high)
 
 
