@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
+from math import floor, inf, isfinite
 from typing import NamedTuple
 
 from orchestrator.domain.offerbook import FloatArray
@@ -36,11 +36,11 @@ class Model(NamedTuple):
         return {key: float(x[variable]) for key, variable in self.flow.items() if x[variable] > 1e-6}
 
 
-def build(problem: Problem, options: Sequence[Option], *, relaxed: bool = False) -> Model:
+def build(problem: Problem, options: Sequence[Option], *, relaxed: bool = False, known_usd: float = inf) -> Model:
     """The program of `problem` over `options`.
 
     Capacities are the lines above the curves, so that the least objective of the program is at most that of the
-    problem. Relaxed, a pool may be open in part.
+    problem. Relaxed, a pool may be open in part. Solutions that cost more than `known_usd` may be left out.
     """
     builder = Builder()
     scenarios = [CALM, *(sorted({problem.columns[o.column].site for o in options}) if problem.survive else ())]
@@ -49,6 +49,8 @@ def build(problem: Problem, options: Sequence[Option], *, relaxed: bool = False)
     pools = _Pools(builder, problem, tuple(scenarios), flow)
     nodes = tuple(pools.add(index, option) for index, option in enumerate(options))
     stock, budget = _stock(builder, problem, options, nodes)
+    if not relaxed:
+        _sums(builder, problem, options, nodes, known_usd)
     return Model(builder.program(relaxed=relaxed), nodes, flow, cover, stock, budget)
 
 
@@ -158,3 +160,24 @@ def _stock(
         bill += [(variable, option.money) for variable in variables]
     rows = {column: builder.row(terms, upper=float(problem.columns[column].stock)) for column, terms in held.items()}
     return rows, builder.row(bill, upper=problem.budget_usd) if isfinite(problem.budget_usd) else None
+
+
+def _sums(
+    builder: Builder, problem: Problem, options: Sequence[Option], nodes: Sequence[tuple[int, ...]], known_usd: float
+) -> None:
+    """Nodes by column, by kind and in all as whole numbers to branch on.
+
+    They are implied, but the relaxed program spreads a broken number of nodes over pools that are alike, and only a
+    branch on the sum mends that at once. What is known to be affordable limits them; without that limit the solver's
+    own simplification would put the sums in their place again.
+    """
+    sums: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    least: dict[tuple[str, str], float] = {}
+    for option, variables in zip(options, nodes, strict=True):
+        for key in (("column", str(option.column)), ("kind", problem.columns[option.column].kind), ("all", "")):
+            sums.setdefault(key, []).extend((variable, 1.0) for variable in variables)
+            least[key] = min(least.get(key, inf), option.usd)
+    for key, terms in sums.items():
+        if len(terms) > 1 and least[key] > 0.0 and isfinite(known_usd):
+            most = floor(known_usd / least[key] + 1e-6)
+            builder.row([*terms, (builder.variable(0.0, float(most), integer=True), -1.0)], 0.0, 0.0)

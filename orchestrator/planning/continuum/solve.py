@@ -64,7 +64,7 @@ def solve(problem: Problem, options: Sequence[Option], search: Search = USUAL) -
         if best is not None and best.usd <= bound * (1.0 + search.gap) + 1e-9:
             break
         few = [options[index] for index in kept]
-        exact = build(problem, few)
+        exact = build(problem, few, known_usd=inf if best is None else best.usd)
         effort = milp.Effort(search.gap / 4.0, search.nodes, search.seconds)
         outcome = milp.solve(exact.program, effort)
         bound = max(bound, min(outcome.bound, beyond))
