@@ -12,7 +12,7 @@ from orchestrator.planning.spot.state import NOWHERE, ON_DEMAND, SPOT, WAIT, Mar
 from orchestrator.simulation.spot_replay import Decider
 
 Indices = NDArray[np.intp]
-PRICE_STEP = 0.2  # of the logarithm of a price: what a new table is made for
+PRICE_STEP = 0.05  # of the logarithm of a price: what a new table is made for
 ENOUGH = 1.2  # capacity wanted over what the deadline needs (price threshold)
 
 
@@ -28,7 +28,7 @@ def table_policy(table: Table, market: Market) -> Decider:
 
 
 def repriced_policy(market: Market, work_h: float, time_h: float) -> Decider:
-    """Ours where prices move: a table for the prices of the day, made anew once one has moved by a fifth or so."""
+    """Ours where prices move: a table for the prices of the day, made anew once one has moved by a twentieth."""
     made: dict[bytes, Table] = {}
 
     def decide(state: State, asked: NDArray[np.bool_]) -> tuple[Indices, Indices]:

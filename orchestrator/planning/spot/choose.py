@@ -113,6 +113,14 @@ def _known(seen: Seen, market: Market, on_spot: NDArray[np.bool_]) -> _Known:
     )
 
 
+def _dearer(table: Table, state: State, hours: Floats) -> Floats:
+    """What prices that are not the table's add to a spot machine, (jobs, regions of the table), in USD."""
+    price = state.spot_usd_per_hour[:, list(table.setting.regions)]
+    held = np.minimum(state.work_h[:, None] + hours[:, list(table.setting.regions)], HOLD_H)
+    added: Floats = (price - np.array(table.setting.spot_usd_per_hour)) * held
+    return added
+
+
 def _of_one(
     table: One, state: State, context: tuple[Reach, _Known], bought: tuple[Floats, Floats]
 ) -> tuple[Floats, Floats, Floats]:
@@ -129,7 +137,9 @@ def _of_one(
         return chance * read(here, age, work_h) + (1.0 - chance) * read(away, known.away, work_h)
 
     run = np.full(may.hours.shape, NEVER)
-    run[:, region] = read(one.SPOT, age, state.work_h + may.hours[:, region])
+    if table.setting.regions:
+        dearer_spot = _dearer(table, state, may.hours)[:, 0]
+        run[:, region] = read(one.SPOT, age, state.work_h + may.hours[:, region]) + dearer_spot
     wait = mixed(one.WAITING, one.AWAY_WAITING, state.work_h)
     # The table knows one price on demand; this region's own may be above it for the next slot.
     slot = np.minimum(table.setting.slot_h, state.work_h + bought[0])
@@ -147,9 +157,9 @@ def _of_several(
     hours, weight, egress = may.hours[:, order], known.weight[:, order], may.egress_usd[:, order]
     again = may.move_hours[:, order]  # a machine given up is started anew
     run = np.full(may.hours.shape, NEVER)
-    run[:, order] = several.read_run(
-        table, known.age[:, order], weight, state.work_h[:, None] + hours, state.left_h[:, None]
-    )
+    dearer = _dearer(table, state, may.hours)
+    now = several.read_run(table, known.age[:, order], weight, state.work_h[:, None] + hours, state.left_h[:, None])
+    run[:, order] = now + dearer
 
     def after(work_h: Floats, kind: int, fallback: Floats) -> Floats:
         """The value a slot on: of the first region there, cheapest first, or else of what is done without any."""
@@ -157,7 +167,7 @@ def _of_several(
         start = several.read_run(table, known.next_age[:, order], weight, work_h[:, None] + again, later_h[:, None])
         room = (later_h - work_h)[:, None] >= again + table.setting.change_over_h
         held = several.read_beside(table, kind, known.next_age[:, order], known.pooled, at)
-        best = np.minimum(np.where(room, start + egress, NEVER), held)
+        best = np.minimum(np.where(room, start + egress + dearer, NEVER), held)
         value = fallback
         for place in range(len(order) - 1, -1, -1):
             chance = known.next_chance[:, order[place]]
@@ -194,11 +204,7 @@ def values(table: Table, market: Market, state: State) -> Choice:
     else:
         run, wait, demand = _of_one(table, state, (may, known), bought)
     demand_usd = demand + np.where(may.on_demand[jobs, where], 0.0, may.egress_usd[jobs, where])
-    listed = np.full(run.shape, np.inf)
-    listed[:, list(table.setting.regions)] = table.setting.spot_usd_per_hour
-    held = np.minimum(state.work_h[:, None] + may.hours, HOLD_H)
-    change = np.where(np.isinf(listed), 0.0, (state.spot_usd_per_hour - listed) * held)
-    run = np.where(may.spot & np.isfinite(listed), run + change + np.where(may.on_spot, 0.0, may.egress_usd), NEVER)
+    run = np.where(may.spot & (run < NEVER), run + np.where(may.on_spot, 0.0, may.egress_usd), NEVER)
     wait_usd = np.where(may.wait, wait, NEVER)
     kind, region = _best(state, may, (run, wait_usd, demand_usd, where), known.chance)
     return Choice(kind, region, wait_usd, demand_usd, where, run, known.chance)
