@@ -26,6 +26,7 @@ from orchestrator.planning.shapes import Ladder
 
 CHEAPEST, FASTEST, GREENEST, CHOICE = "cheapest", "fastest", "greenest", "least objective"
 SHOWN = 12  # placements told in full; all points are in the chart
+MANY = 1000  # rows of which strong points clear most before the others are compared one by one
 CHUNK = 200_000  # shapes judged together: what bounds the memory
 
 
@@ -83,17 +84,18 @@ def frontier(
     rows = non_dominated(np.column_stack((usd, time_h, kg)))
     rows = rows[np.lexsort((candidates.nodes[rows], candidates.offer[rows], kg[rows], time_h[rows], usd[rows]))]
     titles = _titles(rows, judgement, {CHEAPEST: usd, FASTEST: time_h, GREENEST: kg})
-    known = ~np.isnan(g_per_kwh(judgement.view, candidates.take(rows)))
+    few = candidates.take(rows)
+    known, gpus = ~np.isnan(g_per_kwh(judgement.view, few)), few.gpus
     points = tuple(
         Point(
-            label=f"{int(candidates.nodes[row])}x {candidates.book[row].label}",
-            nodes=int(candidates.nodes[row]),
-            gpus=float(candidates.gpus[row]),
+            label=f"{int(few.nodes[index])}x {few.book[index].label}",
+            nodes=int(few.nodes[index]),
+            gpus=float(gpus[index]),
             usd=float(usd[row]),
             hours=float(time_h[row]),
             kg_co2=float(kg[row]),
             kg_known=bool(known[index]),
-            stock_known=bool(candidates.book.available[row] != UNKNOWN),
+            stock_known=bool(few.book.available[index] != UNKNOWN),
             titles=titles.get(index, ()),
         )
         for index, row in enumerate(rows.tolist())
@@ -117,12 +119,38 @@ def non_dominated(points: FloatArray) -> IntArray:
     rows = np.flatnonzero(np.isfinite(points).all(axis=1))
     # By the first column and then the others: nothing later in this order dominates anything earlier.
     rows = rows[np.lexsort(tuple(points[rows, column] for column in reversed(range(points.shape[1]))))]
-    left, found = points[rows], []
+    left, found = np.ascontiguousarray(points[rows].T), []
+    if len(rows) > MANY:
+        keep = _uncleared(left)
+        rows, left = rows[keep], left[:, keep]
     while len(rows):
         found.append(int(rows[0]))
-        keep: BoolArray = (left < left[0]).any(axis=1)
-        rows, left = rows[keep], left[keep]
+        keep = _below(left, left[:, 0])
+        rows, left = rows[keep], left[:, keep]
     return np.array(sorted(found), np.int64)
+
+
+def _uncleared(columns: FloatArray) -> BoolArray:
+    """Shape (n,): False where one of a few strong points is as small in every one of `columns` and smaller in one.
+
+    They are the least in the product of the columns, and in those in which one column counts three times: what takes
+    most rows away before the others are compared one by one.
+    """
+    left: BoolArray = np.ones(columns.shape[1], np.bool_)
+    with np.errstate(divide="ignore"):
+        logs = np.log(np.maximum(columns, 0.0))
+    for weights in (np.ones(len(columns)), *(1.0 + 2.0 * np.eye(len(columns)))):
+        pivot = columns[:, int(np.argmin((weights[:, None] * logs).sum(axis=0)))]
+        left &= _below(columns, pivot) | (columns == pivot[:, None]).all(axis=0)
+    return left
+
+
+def _below(columns: FloatArray, point: FloatArray) -> BoolArray:
+    """Shape (n,): True where any of the `columns`, shape (k, n), is below that of `point`."""
+    below: BoolArray = columns[0] < point[0]
+    for column, value in zip(columns[1:], point[1:], strict=True):
+        below |= column < value
+    return below
 
 
 def spread(count: int, wanted: Sequence[int], most: int) -> tuple[int, ...]:

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from orchestrator.domain.contracts import Policy, PolicyContext
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.workload import Limits, Population
-from orchestrator.planning.frontier import CHEAPEST, CHOICE, FASTEST, GREENEST, frontier
+from orchestrator.planning.frontier import CHEAPEST, CHOICE, FASTEST, GREENEST, MANY, frontier, non_dominated
 from orchestrator.planning.plan import plan
 from orchestrator.testing.builders import inference, network, offer, place, snapshot, training
 from policies.budget.policy import create as create_budget
@@ -89,3 +90,14 @@ def test_without_a_feasible_offer_the_frontier_is_empty() -> None:
     for market in (snapshot(offer(available=0)), replace(MARKET, book=MARKET.book.take(MARKET.book.available[:0]))):
         found = frontier(training(), market, POLICIES)
         assert (found.points, found.shown, found.placements) == ((), (), ())
+
+
+def test_of_many_points_the_same_stand_as_when_compared_one_by_one() -> None:
+    rng = np.random.default_rng(3)
+    # Few distinct values, zeros among them: ties in single columns and equal rows.
+    for points in (rng.integers(0, 9, (2 * MANY, 3)).astype(np.float64), rng.lognormal(size=(2 * MANY, 3))):
+        rows = np.unique(points, axis=0, return_index=True)[1]
+        dominated = [
+            ((points <= points[row]).all(axis=1) & (points < points[row]).any(axis=1)).any() for row in rows.tolist()
+        ]
+        assert non_dominated(points).tolist() == sorted(rows[~np.array(dominated)].tolist())
