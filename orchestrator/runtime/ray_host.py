@@ -1,4 +1,4 @@
-"""The controller and one process per provider account as Ray actors; the only module that imports ray."""
+"""The controller, one process per provider account and a pool of workers on Ray; the only module that imports ray."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.domain.accelerator import Accelerator
@@ -34,6 +34,7 @@ CRASH_PAUSE_S = 2.0  # before a crashed controller makes way for its successor: 
 CHANGED_BY_RAY = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 Value = TypeVar("Value")
+Argument = TypeVar("Argument")
 Actor: TypeAlias = "ActorHandle[Any]"
 
 
@@ -235,17 +236,7 @@ class RayHost:
         self._actors: dict[str, Actor] = {}
         try:
             if address is None:
-                ray.init(
-                    address="local",  # without it Ray joins whatever a stale file of an earlier cluster names
-                    namespace=namespace,
-                    num_cpus=0,
-                    num_gpus=0,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    configure_logging=False,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    _temp_dir=str(folder),
-                )
+                _begin(namespace, folder, cpus=0)
             else:
                 ray.init(address=address, namespace=namespace, log_to_driver=False, configure_logging=False)
         except (RayError, OSError, ValueError, RuntimeError) as error:
@@ -323,6 +314,54 @@ class RayHost:
                     ray.kill(actor)
             time.sleep(0.2)
         raise ConfigError("the Ray cluster still holds actors of an earlier control plane of this state folder")
+
+
+class RayPool:
+    """A `map` over worker processes of a Ray of our own."""
+
+    def __init__(self, workers: int, folder: Path) -> None:
+        """Start Ray with its files in `folder`. Call it in the main thread. Raises: ConfigError."""
+        try:
+            _begin(f"isoflop-workers-{os.getpid()}", folder, cpus=workers)
+        except (RayError, OSError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"Ray cannot be started: {error}; go on with one worker") from error
+
+    def map(self, function: Callable[[Argument], Value], arguments: Iterable[Argument], /) -> list[Value]:
+        """The function of every argument, at the same time; in this process where a worker is lost."""
+        tasks = list(arguments)
+        run: Any = ray.remote(num_cpus=1)(_applied)
+        waited = [run.remote(function, task) for task in tasks]
+        return [_got(reference, function, task) for reference, task in zip(waited, tasks, strict=True)]
+
+    def close(self) -> None:
+        """End the Ray that is ours."""
+        ray.shutdown()
+
+
+def _applied(function: Callable[[Argument], Value], argument: Argument) -> Value:
+    return function(argument)
+
+
+def _got(reference: ray.ObjectRef[Any], function: Callable[[Argument], Value], argument: Argument) -> Value:
+    try:
+        return cast(Value, ray.get(reference))
+    except (WorkerCrashedError, OutOfMemoryError):
+        LOG.warning("a worker was lost: its task is done in this process")
+        return function(argument)
+
+
+def _begin(namespace: str, folder: Path, *, cpus: int) -> None:
+    ray.init(
+        address="local",  # without it Ray joins whatever a stale file of an earlier cluster names
+        namespace=namespace,
+        num_cpus=cpus,
+        num_gpus=0,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        _temp_dir=str(folder),
+    )
 
 
 ACTOR_ENVIRONMENT: Mapping[str, str] = {

@@ -20,6 +20,11 @@ T = TypeVar("T")
 Object: TypeAlias = dict[str, object]
 PLAN_FORMAT = "isoflop-plan/1"
 SNAPSHOT_FORMAT = "isoflop-snapshot/1"
+FLEET_FORMAT = "isoflop-fleet-plan/1"
+FLEET = (
+    "this is the plan of several jobs: hand each in by itself, with the `isoflop submit` commands that "
+    "`isoflop plan` of these jobs lists, in their order"
+)
 
 
 def to_jsonable(value: object) -> object:
@@ -127,6 +132,8 @@ def _no_constant(name: str) -> object:
 def _document(text: str, wanted: str, what: str, remedy: str, *, also: str = "") -> Object:
     document = _parse(text, what)
     found = document.get("format") if isinstance(document, dict) else None
+    if found == FLEET_FORMAT and wanted == PLAN_FORMAT:
+        raise UserError(FLEET)
     if not isinstance(document, dict) or found not in {wanted, also or wanted}:
         kind = f"its format is {found!r}" if found is not None else "it names no format"
         raise UserError(f"this is no {what} of this version ({kind}, expected {wanted}): make one with '{remedy}'")

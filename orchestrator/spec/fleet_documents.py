@@ -9,8 +9,8 @@ from orchestrator.domain.fleetplan import FleetPlan, Move, PlacedJob
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.spec.codec import codec, to_json
 from orchestrator.spec.columns import Undecodable
+from orchestrator.spec.documents import FLEET_FORMAT
 
-FLEET_FORMAT = "isoflop-fleet-plan/1"
 REMEDY = "isoflop plan JOB JOB... -o FILE"
 
 

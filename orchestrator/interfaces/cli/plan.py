@@ -76,6 +76,9 @@ def run(
         str | None,
         typer.Option("--time-limit", metavar="TIME", help="Answer within it, of several jobs: 30s (10s)."),
     ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, metavar="N", help="Plan several jobs in N processes (extra `run`).")
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show where a job would run, what it costs and why; buy nothing.
@@ -101,6 +104,7 @@ def run(
                 current=current,
                 time_limit=time_limit,
                 threshold=move_threshold,
+                workers=workers,
                 offline=offline,
                 buyable=buyable,
                 as_json=as_json,
@@ -108,6 +112,8 @@ def run(
         )
         return
     (job_file,) = job_files
+    if workers > 1:
+        raise UserError("--workers is of several jobs: one takes milliseconds")
     if chart is not None:
         importlib.import_module(FRONTIER).check(chart)
     oldest_s = session.read_option("--max-price-age", max_price_age, quantity.duration_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -22,11 +23,13 @@ from orchestrator.planning.fleet.handover import ASSUMED_USD_PER_GIB
 from orchestrator.planning.fleet.plan import plan_fleet
 from orchestrator.planning.fleet.problem import Problem as FleetProblem
 from orchestrator.planning.fleet.replan import THRESHOLD, replan
-from orchestrator.planning.fleet.solution import Solution
+from orchestrator.planning.fleet.solution import Effort, Solution
 from orchestrator.planning.fleet.solve import solve
+from orchestrator.runtime.workers import Workers
 from orchestrator.spec import documents, fleet_documents, quantity
 
 TIME_LIMIT_S = 10.0
+EFFORT = Effort()
 SINGLE, CHAINED = 0.9, 0.3  # parts of the time left for one solution: results that move take several
 
 
@@ -40,6 +43,7 @@ class Asked(NamedTuple):
     current: Path | None
     time_limit: str | None
     threshold: float | None
+    workers: int
     offline: bool
     buyable: bool
     as_json: bool
@@ -47,14 +51,15 @@ class Asked(NamedTuple):
 
 def run(app: App, asked: Asked) -> None:
     """Plan, save and show. Raises: UserError, Unplaced where a job has no place."""
+    workers = Workers(min(asked.workers, EFFORT.parts))  # more than there are parts at a time would only wait
     limit_s = session.read_option("--time-limit", asked.time_limit, quantity.duration_s)
     began = time.monotonic()
     jobs, names = _jobs(asked.job_files)
     current = None if asked.current is None else _current(asked.current)
     market = _market(app, asked)
     limit_s = TIME_LIMIT_S if limit_s is None else limit_s
-    with waiting(f"planning {len(jobs)} jobs"):
-        plan = _planned(app, asked, _Read(jobs, names, market, current), began + limit_s)
+    with waiting(f"planning {len(jobs)} jobs"), closing(workers):
+        plan = _planned(app, asked, _Read(jobs, names, market, current), workers, began + limit_s)
     if asked.save_snapshot is not None:
         files.write(asked.save_snapshot, documents.dump_snapshot(market))
     if asked.output is not None:
@@ -66,14 +71,16 @@ def run(app: App, asked: Asked) -> None:
         raise Unplaced(f"{len(plan.unplaced)} of {len(plan.jobs)} jobs have no place")
 
 
-def _solved(clock: Callable[[], float], end_s: float, part: float, problem: FleetProblem) -> Solution:
-    """One solution within a part of the time left."""
+def _solved(clock: Callable[[], float], end_s: float, part: float, workers: Workers, problem: FleetProblem) -> Solution:
+    """One solution within a part of the time left; workers start with the first: most fleets never need one."""
+    workers.begin()
     began = clock()
 
     def elapsed() -> float:
         return clock() - began
 
-    return solve(problem, elapsed=elapsed, limit_s=max(0.0, part * (end_s - began)))
+    limit_s = max(0.0, part * (end_s - began))
+    return solve(problem, EFFORT, elapsed=elapsed, limit_s=limit_s, spread=workers)
 
 
 def _over(clock: Callable[[], float], end_s: float) -> bool:
@@ -117,7 +124,7 @@ class _Read(NamedTuple):
     current: FleetPlan | None
 
 
-def _planned(app: App, asked: Asked, read: _Read, end_s: float) -> FleetPlan:
+def _planned(app: App, asked: Asked, read: _Read, workers: Workers, end_s: float) -> FleetPlan:
     assumed = app.settings.policies.get("cost", {}).get("assumed_egress_usd_per_gib", ASSUMED_USD_PER_GIB)
     options = FleetOptions(
         buyable_only=asked.buyable,
@@ -125,7 +132,8 @@ def _planned(app: App, asked: Asked, read: _Read, end_s: float) -> FleetPlan:
         assumed_usd_per_gib=assumed if isinstance(assumed, float | int) else ASSUMED_USD_PER_GIB,
     )
     policies = app.policies()
-    solver = partial(_solved, time.monotonic, end_s, CHAINED if any(job.after for job in read.jobs) else SINGLE)
+    share = CHAINED if any(job.after for job in read.jobs) else SINGLE
+    solver = partial(_solved, time.monotonic, end_s, share, workers)
     stop = partial(_over, time.monotonic, end_s)
     if read.current is None:
         return plan_fleet(read.jobs, read.market, policies, options, solve=solver, stop=stop, files=read.files)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.runtime import workers
 from orchestrator.spec import documents
 from orchestrator.testing.builders import network, offer, snapshot
 from tests.unit.cli.conftest import Cli
@@ -123,3 +124,29 @@ def test_a_wrong_quota_is_named(
     assert ran.code == 2
     assert f"{config}: quotas[0]" in ran.err
     assert WRONG[table] in ran.err
+
+
+def test_applying_a_fleet_plan_says_how_its_jobs_are_handed_in(cli: Cli, tmp_path: Path, market: Path) -> None:
+    files = [job(tmp_path, name, "run: {command: [true]}") for name in ("a", "b")]
+    assert cli("plan", *files, "--snapshot", market, "-o", tmp_path / "fleet.json").code == 0
+    ran = cli("apply", tmp_path / "fleet.json")
+    assert ran.code == 2
+    assert "the plan of several jobs" in ran.err
+    assert "isoflop submit" in ran.err
+
+
+def test_workers_are_of_several_jobs(cli: Cli, tmp_path: Path, market: Path) -> None:
+    ran = cli("plan", job(tmp_path, "a"), "--snapshot", market, "--workers", "2")
+    assert ran.code == 2
+    assert "--workers is of several jobs" in ran.err
+
+
+def test_more_than_one_worker_without_ray_names_the_extra(
+    cli: Cli, tmp_path: Path, market: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "LIBRARY", "no_such_library")
+    files = [job(tmp_path, name) for name in ("a", "b")]
+    ran = cli("plan", *files, "--snapshot", market, "--workers", "2")
+    assert ran.code == 2
+    assert "pip install 'isoflop[run]'" in ran.err
+    assert cli("plan", *files, "--snapshot", market, "--workers", "1").code == 0
