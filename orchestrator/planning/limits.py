@@ -31,13 +31,11 @@ def due_h(workload: Workload, left_h: float, book: OfferBook) -> FloatArray:
 
     That is the deadline, but on spot it leaves time for one fall-back at the last moment: what the controller sees to
     (`lifecycle.punctual`). After a loss the grace passes, other machines boot, and the work since the last checkpoint,
-    at most all of it, is done again: with L = left − 2·boot − grace the work may take max(L / 2, L − interval). Where
-    the job may run on spot alone there is nothing to fall back to.
+    at most all of it, is done again: with L = left − 2·boot − grace the work may take max(L / 2, L − interval).
     """
     due = np.full(len(book), left_h)
     spot = book.billing.isin(frozenset((str(Billing.SPOT),)))
-    allowed = workload.limits.billing or DEFAULT_BILLING
-    if all(kind is Billing.SPOT for kind in allowed) or not spot.any():
+    if not spot.any():
         return due
     saves = workload.program.checkpoint if workload.program else Checkpointing()
     boot_h = book.boot_s / 3600.0

@@ -18,6 +18,8 @@ from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.sizing import Band, FiniteWork, Service, Sizing
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.workload import (
+    BatchInference,
+    Checkpointing,
     DataSet,
     Inference,
     LatencyTarget,
@@ -146,6 +148,11 @@ def planned(listed: Sequence[Offer], workload: Workload, *, keep: int = 1000, bu
     return plan_sized(workload, snapshot_of(OfferBook.of(listed)), sized(workload), POLICIES, options)
 
 
+def alone(made: Plan) -> list[Placement]:
+    """The placements on one offer; those in parts have tests of their own."""
+    return [placement for placement in made.ranked if len(placement.parts) == 1]
+
+
 @given(markets, workloads, st.booleans())
 @settings(deadline=None, max_examples=150)
 def test_every_offer_is_used_or_refused_and_never_both(
@@ -161,7 +168,7 @@ def test_every_offer_is_used_or_refused_and_never_both(
         assert reason is None or reason.detail
     made = planned(listed, workload, buyable_only=buyable_only)
     assert made.considered == len(listed)
-    assert made.feasible == len(used) == len(made.ranked)
+    assert made.feasible == len(used) == len(alone(made))
     assert made.feasible + sum(refusal.count for refusal in made.refusals) == made.considered
     assert all(0 < len(refusal.examples) <= refusal.count for refusal in made.refusals)
 
@@ -221,7 +228,7 @@ def _time(placement: Placement, workload: Workload) -> dict[str, bool]:
 @given(markets, workloads, st.booleans())
 @settings(deadline=None, max_examples=150)
 def test_no_ranked_placement_breaks_a_limit(listed: list[Offer], workload: Workload, buyable_only: bool) -> None:
-    for placement in planned(listed, workload, buyable_only=buyable_only).ranked:
+    for placement in alone(planned(listed, workload, buyable_only=buyable_only)):
         assert breaches(placement, workload, buyable_only=buyable_only) == []
 
 
@@ -245,7 +252,7 @@ def test_the_order_of_offers_does_not_change_the_plan(
 @given(markets, workloads)
 @settings(deadline=None, max_examples=150)
 def test_terms_sum_to_the_objective_and_bills_to_the_cost(listed: list[Offer], workload: Workload) -> None:
-    for placement in planned(listed, workload).ranked:
+    for placement in alone(planned(listed, workload)):
         total = money = 0.0
         for term in placement.terms:
             total += term.usd
@@ -268,7 +275,9 @@ def test_the_best_few_are_the_best_of_all_and_the_bound_is_theirs(
     assert repr(few.ranked) == repr(every.ranked[:keep])
     assert (every.bound is None) == (every.ranked == ())
     if every.bound is not None:
-        assert abs(every.bound.lower_usd - every.ranked[0].objective_usd) <= 1e-6
+        assert every.bound.lower_usd <= every.ranked[0].objective_usd + 1e-6
+        divides = isinstance(workload, BatchInference) and "parts" in every.bound.method
+        assert divides or every.bound.lower_usd >= every.ranked[0].objective_usd - 1e-6
 
 
 @given(markets, workloads)
@@ -278,7 +287,17 @@ def test_a_looser_limit_never_makes_the_best_dearer(listed: list[Offer], workloa
     loose = planned(listed, replace(workload, limits=Limits(billing=tuple(Billing)))).best
     if tight is not None:
         assert loose is not None
-        assert loose.objective_usd <= tight.objective_usd * (1 + 1e-9) + 1e-6
+        # Where more nodes compete, they are looked at in steps: within half a percent of the best count.
+        rewarded = workload.data.size_gib + workload.data.result_gib > 0
+        assert loose.objective_usd <= tight.objective_usd * (1 + (5e-3 if rewarded else 1e-9)) + 1e-6
+
+
+def way_back_h(chosen: Offer, hours: float) -> float:
+    """What one fall-back from spot takes after `hours` in all: a boot, and the work since the last checkpoint again."""
+    if chosen.billing is not Billing.SPOT:
+        return 0.0
+    saves, boot_h = Checkpointing(), chosen.boot_s / 3600
+    return boot_h + saves.grace_s / 3600 + min(saves.interval_s / 3600, hours - boot_h)
 
 
 def brute_force(chosen: Offer, sizing_of: Sizing, left_h: float) -> float | None:
@@ -290,7 +309,7 @@ def brute_force(chosen: Offer, sizing_of: Sizing, left_h: float) -> float | None
         hours = chosen.boot_s / 3600 + effort.gpu_hours.p50 / devices if devices else float("inf")
         share = sizing_of.memory_per_gpu_gib / sizing_of.capacity_per_gpu_gib
         holds = devices >= sizing_of.min_gpus if chosen.gpus >= 1 else sizing_of.min_gpus == 1 and share <= chosen.gpus
-        if holds and hours <= left_h * (1 + 1e-9):
+        if holds and hours + way_back_h(chosen, hours) <= left_h * (1 + 1e-9):
             costs.append(nodes * chosen.usd_per_hour * max(hours, chosen.min_billing_s / 3600))
     return min(costs, default=None)
 
@@ -310,5 +329,5 @@ def test_no_other_number_of_nodes_would_be_cheaper(listed: list[Offer], left_h: 
     free_disks = create_cost(PolicyContext(settings={"storage_usd_per_gib_month": 0}))  # the loop knows of none
     made = plan_sized(job, snapshot_of(OfferBook.of(usable)), answers, (free_disks,), PlanOptions(keep=1000))
     assert made.feasible == len(known)
-    if made.best is not None:
-        assert made.best.objective_usd == pytest.approx(min(known))
+    if known:  # else it may train on several sites
+        assert made.ranked[0].objective_usd == pytest.approx(min(known))
