@@ -177,8 +177,9 @@ def _answer(plan: Plan, judgement: Judgement, query: str) -> Explanation:
     ranks = np.flatnonzero(asked[judgement.candidates.offer[order]])
     placements = build(judgement, order[ranks[:SHOWN]])
     best = plan.best
+    ahead = sum(len(one.parts) > 1 for one in plan.ranked)  # placements in parts stand before all others
     findings = [
-        _ranked(best or placement, placement, rank + 1)
+        _ranked(best or placement, placement, rank + 1 + ahead)
         for rank, placement in zip(ranks[:SHOWN].tolist(), placements, strict=True)
     ]
     refused = np.flatnonzero(asked & ~judgement.sieve.open)
@@ -190,7 +191,7 @@ def _answer(plan: Plan, judgement: Judgement, query: str) -> Explanation:
     verb = "offer matches" if matched == 1 else "offers match"
     headline = f"{matched:,} {verb} '{query}': {len(ranks):,} feasible, {len(refused):,} refused"
     if len(ranks):
-        headline += f"; the best of them is no. {int(ranks[0]) + 1} of {len(order):,}"
+        headline += f"; the best of them is no. {int(ranks[0]) + 1 + ahead} of {len(order) + ahead:,}"
     return Explanation(
         query=query,
         headline=headline,

@@ -10,7 +10,6 @@ import numpy as np
 
 from orchestrator.domain.contracts import Policy
 from orchestrator.domain.errors import UserError
-from orchestrator.domain.offer import Offer
 from orchestrator.domain.offerbook import UNKNOWN, BoolArray, FloatArray, OfferBook
 from orchestrator.domain.plan import Placement, Plan
 from orchestrator.domain.reason import ReasonCode
@@ -186,13 +185,14 @@ def _headline(before: Placement | None, after: Placement | None, more: float | N
     return f"the choice stays {after.label}, {price}" if same else f"the choice moves to {after.label}, {price}"
 
 
-def _key(offer: Offer) -> str:
-    return offer.label
+def _key(placement: Placement) -> str:
+    """What keeps its rank whatever its number of nodes: the offer, or all offers of a placement in parts."""
+    return " + ".join(part.offer.label for part in placement.parts)
 
 
 def _moves(made: Plan, again: Plan) -> tuple[Move, ...]:
     """Offers of the first few of either plan whose rank is another, in the order of the new ranks."""
-    ranks = [{_key(p.parts[0].offer): rank for rank, p in enumerate(each.ranked, 1)} for each in (made, again)]
+    ranks = [{_key(p): rank for rank, p in enumerate(each.ranked, 1)} for each in (made, again)]
     old, new = ranks
     first = [label for each in (new, old) for label, rank in each.items() if rank <= MOVES]
     moved = [label for label in dict.fromkeys(first) if old.get(label) != new.get(label)]

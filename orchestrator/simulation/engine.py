@@ -201,7 +201,7 @@ class _Engine:
         plan = self._decide(workload, market)
         known = self._hours.setdefault(workload.name, {})
         for placement in plan.ranked:
-            for part in placement.parts:
+            for part in placement.parts if len(placement.parts) == 1 else ():  # several are not bought
                 known[part.offer.label, part.nodes] = (placement.hours.p50, deviation(placement.hours))
         return plan
 

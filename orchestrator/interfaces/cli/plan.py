@@ -22,6 +22,7 @@ LAYOUT = "orchestrator.interfaces.cli.plan_layout"  # loaded where it is asked f
 FLEET = "orchestrator.interfaces.cli.plan_fleet"  # loaded for several jobs
 FRONTIER = "orchestrator.interfaces.cli.plan_frontier"  # likewise
 CONTINUUM = "orchestrator.interfaces.cli.plan_continuum"  # likewise: it loads a solver
+PARTS = "orchestrator.interfaces.cli.plan_parts"  # likewise
 RELAX = "orchestrator.interfaces.cli.plan_relax"  # a dozen plans: for those who ask, and where nothing is feasible
 
 
@@ -79,6 +80,12 @@ def run(
     workers: Annotated[
         int, typer.Option("--workers", min=1, metavar="N", help="Plan several jobs in N processes (extra `run`).")
     ] = 1,
+    write_jobs: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-jobs", metavar="DIR", help="Write a job file for each part of a batch that is shared out."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show where a job would run, what it costs and why; buy nothing.
@@ -91,8 +98,9 @@ def run(
     """
     app = session.open_app()
     if len(job_files) > 1 or current is not None:
-        if layout or frontier or chart is not None or relax or max_price_age is not None:
-            raise UserError("--layout, --frontier, --chart, --relax and --max-price-age are of one job: plan it alone")
+        if layout or frontier or relax or any(one is not None for one in (chart, max_price_age, write_jobs)):
+            told = "--layout, --frontier, --chart, --relax, --max-price-age and --write-jobs"
+            raise UserError(f"{told} are of one job: plan it alone")
         fleet = importlib.import_module(FLEET)
         fleet.run(
             app,
@@ -121,12 +129,14 @@ def run(
     workload = session.load_job(job_file)
     market = session.look(app, saved=snapshot, live=not offline)
     if continuum or survive_site_loss:
-        asked = importlib.import_module(CONTINUUM).Asked(buyable, survive_site_loss, output, save_snapshot)
-        importlib.import_module(CONTINUUM).show(app, workload, market, asked, as_json=as_json)
+        spread = importlib.import_module(CONTINUUM)
+        asked = spread.Asked(buyable, survive_site_loss, output, save_snapshot, write_jobs, job_file)
+        spread.show(app, workload, market, asked, as_json=as_json)
         return
     options = PlanOptions(keep=max(top, 20), buyable_only=buyable, max_price_age_s=oldest_s)
     plan = app.plan(workload, market, options)
     _save(plan, market, output, save_snapshot)
+    _write_jobs(plan, job_file, write_jobs)
     if frontier or chart is not None:
         shown = importlib.import_module(FRONTIER).report(app, workload, market, buyable_only=buyable, chart_file=chart)
         choose(as_json).show(shown)
@@ -154,3 +164,8 @@ def _save(plan: Plan, market: Snapshot, output: Path | None, save_snapshot: Path
         files.write(save_snapshot, documents.dump_snapshot(market))
     if output is not None:
         files.write(output, documents.dump_plan(plan, market))
+
+
+def _write_jobs(plan: Plan, job_file: Path, folder: Path | None) -> None:
+    if folder is not None:
+        importlib.import_module(PARTS).write(plan, job_file, folder)

@@ -83,9 +83,8 @@ class PlanReport:
 
     def _best(self, best: Placement) -> list[Block]:
         rows: list[tuple[str, Text]] = [
-            ("where", strong(best.label)),
-            ("devices", _devices(best)),
-            *_effort_rows(best),
+            ("where", strong(_label(best))),
+            *([("devices", _devices(best)), *_effort_rows(best)] if len(best.parts) == 1 else _in_parts(best)),
             *self._as_run(best),
             ("cost", f"{fmt.band(best.cost_usd, fmt.usd)}{self._horizon()}"),
             *_margins(self.plan, best),
@@ -121,6 +120,8 @@ class PlanReport:
         return warn(f"{said}, OLD: older than {fmt.duration(self.max_price_age_s)}") if old else said
 
     def _as_run(self, best: Placement) -> list[tuple[str, Text]]:
+        if len(best.parts) > 1:
+            return []
         if self.run is None and isinstance(best.sizing.effort, FiniteWork) and best.sizing.quantised is None:
             return []
         rows: list[tuple[str, Text]] = importlib.import_module(RUNS).rows(best, self.run)
@@ -140,7 +141,9 @@ class PlanReport:
             left("price age"),
             left("buy"),
         )
-        title = f"Placements, best first ({fmt.count(len(shown))} of {fmt.count(self.plan.feasible)} feasible)"
+        several = sum(len(placement.parts) > 1 for placement in self.plan.ranked)
+        of = f"{fmt.count(self.plan.feasible)} feasible" + (f" and {several} in parts" if several else "")
+        title = f"Placements, best first ({fmt.count(len(shown))} of {of})"
         return [Title(title), Table(columns, rows), Line()]
 
     def _row(self, number: int, placement: Placement) -> tuple[Text, ...]:
@@ -150,20 +153,20 @@ class PlanReport:
         age = fmt.age(oldest, self.plan.made_at)
         return (
             str(number),
-            placement.label,
+            _label(placement),
             fmt.count(placement.gpus),
             _time(placement),
             fmt.band(placement.cost_usd, fmt.usd_short),
             fmt.usd(placement.objective_usd),
             warn(f"{age} OLD") if old else age,
-            good("yes") if placement.buyable else dim("price only"),
+            good("yes") if placement.buyable else dim("price only" if len(placement.parts) == 1 else "part by part"),
         )
 
     def _next_best(self) -> list[Block]:
         if len(self.plan.ranked) < 2:
             return [line("Why this: it is the only feasible placement."), Line()]
         best, other = self.plan.ranked[:2]
-        text = f"Why this and not #2 ({other.label}): {_apart(best, other)}"
+        text = f"Why this and not #2 ({_label(other)}): {_apart(best, other)}"
         return [line(text), Line()]
 
     def _refusals(self) -> list[Block]:
@@ -193,6 +196,12 @@ class PlanReport:
                 line(bad("No feasible placement."), " The refusals above say which limit to relax."),
                 *(line(warn("conflict: "), conflict) for conflict in self.plan.conflicts),
             ]
+        if len(self.plan.best.parts) > 1:
+            what = "The control plane does not buy placements in parts."
+            alone = next((one for one in self.plan.ranked if len(one.parts) == 1), None)
+            if alone is None:
+                return [line(what)]
+            return [line(f"{what} To run the best on one offer, {alone.label}:"), line(code(self.command), indent=2)]
         before = "To run it:" if self.plan.workload.program else NO_PROGRAM
         return [line(before), line(code(self.command), indent=2)]
 
@@ -225,6 +234,25 @@ def _devices(placement: Placement) -> str:
     memory = f"{fmt.gib(sizing.memory_per_gpu_gib)} of {fmt.gib(sizing.capacity_per_gpu_gib)} each at the least count"
     least = f"at least {fmt.count(sizing.min_gpus)} to hold the state"
     return f"{fmt.count(placement.gpus)}x {sizing.accelerator} ({least}; {memory})"
+
+
+def _label(placement: Placement) -> str:
+    if len(placement.parts) == 1:
+        return placement.label
+    first = placement.parts[0]
+    return f"in {len(placement.parts)} parts: {first.nodes}x {first.offer.label} and others"
+
+
+def _in_parts(placement: Placement) -> list[tuple[str, Text]]:
+    """A row for each part, and the time until the last is done."""
+    rows: list[tuple[str, Text]] = []
+    for number, part in enumerate(placement.parts, 1):
+        devices = f"{fmt.count(part.nodes * part.offer.gpus)}x {part.offer.accelerator}"
+        said = f"{fmt.percent(part.share)} of the work: {part.nodes}x {part.offer.label}, {devices}"
+        if part.hours is not None and part.cost_usd is not None:
+            said += f"; {fmt.band(part.hours, fmt.hours)}, {fmt.band(part.cost_usd, fmt.usd)}"
+        rows.append((f"part {number}", said))
+    return [*rows, ("time", fmt.band(placement.hours, fmt.hours))]
 
 
 def _effort_rows(placement: Placement) -> list[tuple[str, Text]]:

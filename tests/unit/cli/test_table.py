@@ -20,6 +20,7 @@ HELPERS = {"__init__", "application", "main", "table", "errors", "files", "judgi
     "plan_fleet",
     "plan_frontier",
     "plan_layout",
+    "plan_parts",
     "plan_relax",
     "size_asked",
     "size_break_even",
