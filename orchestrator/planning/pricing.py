@@ -105,7 +105,7 @@ def panel(policies: Sequence[Policy], view: PlanView) -> Panel:
     seats = []
     for policy in policies:
         faster: frozenset[str] | None = ANYTHING
-        if hasattr(policy, "rewards_speed"):
+        if _can(policy, "rewards_speed"):
             with named(policy, "said what more nodes may better"):
                 faster = cast(RewardsSpeed, policy).rewards_speed(view)
         seats.append(Seat(policy, billed(policy), faster, _auditor(policy), _delayer(policy)))
@@ -114,6 +114,10 @@ def panel(policies: Sequence[Policy], view: PlanView) -> Panel:
 
 # What a policy can do is asked by the one attribute that its protocol has: `isinstance` of a protocol takes as long as
 # a small column.
+
+
+def _can(policy: Policy, what: str) -> bool:
+    return callable(getattr(policy, what, None))
 
 
 def billed(policy: Policy) -> frozenset[str]:
@@ -128,15 +132,15 @@ def enforced(policy: Policy) -> frozenset[str]:
 
 def annotator(policy: Policy) -> Annotates | None:
     """`policy`, where it has something to say about placements."""
-    return cast(Annotates, policy) if hasattr(policy, "notes") else None
+    return cast(Annotates, policy) if _can(policy, "notes") else None
 
 
 def _auditor(policy: Policy) -> Audits | None:
-    return cast(Audits, policy) if hasattr(policy, "audit") else None
+    return cast(Audits, policy) if _can(policy, "audit") else None
 
 
 def _delayer(policy: Policy) -> Delays | None:
-    return cast(Delays, policy) if hasattr(policy, "delay_h") else None
+    return cast(Delays, policy) if _can(policy, "delay_h") else None
 
 
 def added(terms: Sequence[Column], count: int, *, money: bool = False) -> FloatArray:
