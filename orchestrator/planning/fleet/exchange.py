@@ -15,6 +15,7 @@ import numpy as np
 from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray
 from orchestrator.planning.fleet.state import State
 
+WAVES = 8  # of chains with no offer in common, in a round
 EPSILON = 1e-7  # of the cost of a placement: chains that gain less are not worth their noise
 PAIRS_AMONG = 10  # two of an offer's occupants are pushed out together only where so few stand there
 
@@ -72,6 +73,15 @@ def _prefix_best(start: IntArray, value: FloatArray) -> IntArray:
     return best
 
 
+def _shortest(job: int, levels: list[_Level], who: _Occupants) -> dict[int, int]:
+    """The chain of `job` from the last level on that does not meet itself; empty where none of them gains."""
+    for level in range(len(levels), 0, -1):
+        moves = _chain(job, levels[:level], who)
+        if moves:
+            return moves
+    return {}
+
+
 class Landing(NamedTuple):
     """The columns looked at: those of `rows`, which of them have room, and for the rest the entries large enough."""
 
@@ -112,8 +122,9 @@ def _land(state: State, landing: Landing, usd: FloatArray, entry: IntArray) -> _
     return _Level(column, per_job, pushed)
 
 
-def _levels(state: State, landing: Landing, who: _Occupants, cost: FloatArray, depth: int) -> list[_Level]:
-    price = cost[landing.rows]
+def _levels(
+    state: State, landing: Landing, who: _Occupants, cost: FloatArray, price: FloatArray, depth: int
+) -> list[_Level]:
     free = np.where(landing.room, price, np.inf)
     levels = [_land(state, landing, free, np.full(len(price), -1, np.int64))]
     now = cost[state.at]
@@ -148,10 +159,10 @@ def _chain(job: int, levels: list[_Level], who: _Occupants) -> dict[int, int]:
 
 
 def exchange(state: State, rows: IntArray, cost: FloatArray, *, depth: int = 3) -> tuple[int, float]:
-    """One round over the columns `rows` (rising): how many chains were taken, and the USD they save.
+    """One round over the columns `rows` (rising) at `cost`: how many chains were taken, and what they save.
 
-    Every chain is checked against the placement as it then stands, so that limits hold throughout and every chain
-    taken saves what is counted.
+    Chains of one round share no offer, so that each is worth what was found; every move is checked against the limits
+    as they then stand.
     """
     columns = state.columns
     offers = len(state.nodes_left) - 1
@@ -159,19 +170,55 @@ def exchange(state: State, rows: IntArray, cost: FloatArray, *, depth: int = 3) 
     landing = _landing(state, rows, who, offers)
     if not len(landing.rows):
         return 0, 0.0
-    levels = _levels(state, landing, who, cost, depth)
-    now = cost[state.at]
-    gain = now - levels[-1].usd
-    least = EPSILON * max(1.0, float(now.mean()))
+    least = EPSILON * max(1.0, float(cost[state.at].mean()))
+    touched = _Touched(np.zeros(len(state.at), np.bool_), np.zeros(offers + 1, np.bool_))
     taken, saved = 0, 0.0
+    for _ in range(WAVES):
+        price = cost[landing.rows]
+        closed = touched.offers[columns.offer[landing.rows]] | touched.jobs[columns.job[landing.rows]]
+        price[closed] = np.inf
+        levels = _levels(state, landing, who, cost, price, depth)
+        chains, gained = _take(state, cost, levels, who, touched, least)
+        taken, saved = taken + chains, saved + gained
+        if not chains:
+            break
+    return taken, saved
+
+
+class _Touched(NamedTuple):
+    """Jobs and offers that have moved in this round."""
+
+    jobs: BoolArray
+    offers: BoolArray
+
+
+def _take(
+    state: State, cost: FloatArray, levels: list[_Level], who: _Occupants, touched: _Touched, least: float
+) -> tuple[int, float]:
+    """Take the best chain into every offer, best first, where it meets nothing touched."""
+    columns = state.columns
+    gain = cost[state.at] - levels[-1].usd
+    gain[touched.jobs] = -np.inf
     wanted = np.flatnonzero(gain > least)
-    for job in wanted[np.lexsort((wanted, -gain[wanted]))].tolist():
-        moves = _chain(job, levels, who)
+    wanted = wanted[np.lexsort((wanted, -gain[wanted]))]
+    into = columns.offer[levels[-1].column[wanted]]
+    _, best = np.unique(into, return_index=True)
+    best = np.union1d(best, np.flatnonzero(into == len(touched.offers) - 1))  # any number may be left out
+    taken, saved = 0, 0.0
+    for job in wanted[best].tolist():
+        moves = _shortest(job, levels, who)
         if not moves:
             continue
-        jobs, to = list(moves), list(moves.values())
-        better = float(cost[state.at[jobs]].sum() - cost[to].sum())
-        if better > least and state.move(jobs, to):
+        jobs, to = np.array(list(moves)), np.array(list(moves.values()))
+        old = state.at[jobs]
+        ends = np.concatenate((columns.offer[old], columns.offer[to]))
+        if touched.jobs[jobs].any() or touched.offers[ends].any():
+            continue
+        better = float(cost[old].sum() - cost[to].sum())
+        if better > least and state.move(jobs.tolist(), to.tolist()):
+            touched.jobs[jobs] = True
+            touched.offers[ends] = True
+            touched.offers[-1] = False
             taken += 1
             saved += better
     return taken, saved

@@ -14,9 +14,11 @@ import numpy as np
 
 from orchestrator.domain.offerbook import FloatArray, IntArray
 from orchestrator.planning.fleet.cells import CellMarket, Rates
+from orchestrator.planning.fleet.greedy import place
 from orchestrator.planning.fleet.pool import gather, resources
 from orchestrator.planning.fleet.prices import Steps, ascend, no_prices, priced
 from orchestrator.planning.fleet.problem import Options, Problem, Quotas, penalties
+from orchestrator.planning.fleet.state import State
 
 TYPES, REGIONS, PROVIDERS, BILLINGS = 12, 60, 6, 3
 CLASSES, TEAMS = 8, 10
@@ -26,7 +28,7 @@ MEMORY_GIB = np.array([16, 24, 24, 24, 40, 48, 48, 80, 80, 96, 141, 192.0])
 NEEDS_GIB = np.array([10, 20, 38, 70, 90, 130.0])
 LARGEST = 64  # nodes of one offer
 BINDING = 3  # budgets below what their teams would spend
-BOUND, LOOSE = 1.0, 1.6  # of what the team would spend at prices that clear the market
+TIGHT, LOOSE = 0.9, 3.0  # of the way from what the cheapest options cost to what the team would spend without budgets
 REACH = 1.6  # options looked at to find that, as times the job's cheapest
 
 
@@ -112,18 +114,23 @@ def fleet(jobs: int, offers: int, rng: np.random.Generator) -> Problem:
         quotas=_quotas(type_, region, billing, own[region], capacity),
     )
     team = rng.integers(0, TEAMS, jobs)
-    spend = np.bincount(team, _spending(problem, least), minlength=TEAMS)
-    return replace(problem, team=team, budget_usd=spend * np.where(np.arange(TEAMS) < BINDING, BOUND, LOOSE))
+    cheapest = np.where(np.isfinite(least), least, 0.0)
+    low = np.bincount(team, cheapest, minlength=TEAMS)
+    spend = np.bincount(team, _spending(problem, cheapest), minlength=TEAMS)
+    part = np.where(np.arange(TEAMS) < BINDING, TIGHT, LOOSE)
+    return replace(problem, team=team, budget_usd=low + part * (spend - low))
 
 
 def _spending(problem: Problem, least: FloatArray) -> FloatArray:
-    """What every job spends at prices that clear the market: its budget's measure."""
+    """What every job spends in a greedy placement without budgets, by prices that clear the market: their measure."""
     limits = resources(problem)
     columns = gather(problem, limits, REACH * least, np.arange(len(least))).columns
-    prices = ascend(columns, limits, no_prices(limits), Steps(60, 0.2, 0.005), stop=lambda: False)
+    prices = ascend(columns, limits, no_prices(limits), Steps(80, 0.1, 0.002), stop=lambda: False)
     usd = priced(columns, prices, limits)
-    order = np.lexsort((usd, columns.job))
-    return columns.money_usd[order[columns.start[:-1]]]
+    state = State(columns, limits)
+    place(state, np.argsort(-np.minimum.reduceat(usd, columns.start[:-1]), kind="stable"), usd)
+    money = columns.money_usd[state.at]
+    return np.where(money > 0, money, least)
 
 
 def _speeds(rng: np.random.Generator) -> FloatArray:

@@ -213,7 +213,7 @@ def sweep(
     """
     taken = np.zeros(len(loss), np.bool_)
     closed = np.zeros(len(state.nodes_left), np.bool_)
-    pieces: list[Part] = []
+    groups: list[tuple[IntArray, IntArray]] = []
     for _ in range(parts):
         left = np.where(taken, -1.0, loss)
         seed = int(left.argmax())
@@ -221,10 +221,14 @@ def sweep(
             break
         jobs = neighbours(state, order, seed, size, taken, closed)
         rows = rows_of(state, jobs, closed)
-        pieces.append(part(state, library, jobs, rows, share=1.0 / parts, gap=GAP, nodes=NODES, seconds=seconds))
+        groups.append((jobs, rows))
         taken[jobs] = True
         closed[state.columns.offer[rows]] = True
         closed[-1] = False
+    share = 1.0 / max(1, len(groups))
+    pieces = [
+        part(state, library, jobs, rows, share=share, gap=GAP, nodes=NODES, seconds=seconds) for jobs, rows in groups
+    ]
     answers: Sequence[Answer] = list(spread(library.solve_task, [piece.task for piece in pieces]))
     saved = sum(adopt(state, piece, answer) for piece, answer in zip(pieces, answers, strict=True))
     return saved, np.flatnonzero(taken), all(answer.finished for answer in answers)

@@ -17,7 +17,10 @@ from orchestrator.domain.offerbook import BoolArray, FloatArray
 from orchestrator.planning.fleet.columns import Columns, Resources
 
 MARGIN = 1e-11  # of the sum of magnitudes: more than rounding can add up to in a sum of millions
-MOMENTUM = 0.85
+SMALL = 1e-4  # of the mean: a job that costs less shares its demand as if it cost that
+FAINT = 6.0  # exp(-6) of a job's demand is none
+MOMENTUM, MEMORY, TINY = 0.9, 0.95, 1e-9  # of Adam (Kingma and Ba, ICLR 2015): mean and square of the excess
+QUOTA_SCALE, BUDGET_SCALE = 0.2, 1.0  # of a step: of a node's usual price; USD per USD
 MOST_EXCESS = 2.0  # demand beyond this many times the capacity raises a price no faster
 
 
@@ -30,11 +33,12 @@ class Prices(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """How an ascent runs: `count` steps of relative sizes falling from `first` to `last`."""
+    """How an ascent runs: `count` steps of relative sizes falling from `first` to `last`, seen with a falling `blur`."""
 
     count: int
     first: float
     last: float
+    blur: tuple[float, float] = (0.005, 0.0005)
 
 
 def no_prices(limits: Resources) -> Prices:
@@ -102,19 +106,24 @@ def ascend(
     work = _Work(columns, limits, share)
     node, quota, budget = (column.copy() for column in start)
     drift = Prices(np.zeros_like(node), np.zeros_like(quota), np.zeros_like(budget))
+    spread = Prices(np.zeros_like(node), np.zeros_like(quota), np.zeros_like(budget))
     best, best_value = start, -np.inf
     for step in range(steps.count):
         if stop():
             break
         now = Prices(node, quota, budget)
-        value, excess = work.look(now)
+        blur = steps.blur[0] * (steps.blur[1] / steps.blur[0]) ** (step / steps.count)
+        value, excess = work.look(now, blur)
         if value > best_value:
             best, best_value = Prices(node.copy(), quota.copy(), budget.copy()), value
         size = steps.first * (steps.last / steps.first) ** (step / steps.count)
-        for price, scale, pull, over in zip(now, work.scale, drift, excess, strict=True):
+        for price, scale, pull, square, over in zip(now, work.scale, drift, spread, excess, strict=True):
             pull *= MOMENTUM
             pull += (1.0 - MOMENTUM) * over
-            price += size * scale * pull
+            square *= MEMORY
+            square += (1.0 - MEMORY) * over * over
+            usual = np.sqrt(square / (1.0 - MEMORY ** (step + 1)))
+            price += size * scale * pull / (usual + TINY)
             np.maximum(price, 0.0, out=price)
             pull[(price <= 0) & (pull < 0)] = 0.0
         node[-1] = budget[-1] = 0.0
@@ -143,14 +152,14 @@ class _Work:
         sold = seen[offer] > 0
         quotas = len(limits.quota_cap)
         quota = np.bincount(group[sold], (node[offer] / limits.quota_units)[sold], minlength=quotas)
-        quota = 0.2 * quota / np.maximum(np.bincount(group[sold], minlength=quotas), 1)
-        self.scale = Prices(node, quota, np.where(np.isfinite(limits.budget_usd), 0.5, 0.0))
+        quota = QUOTA_SCALE * quota / np.maximum(np.bincount(group[sold], minlength=quotas), 1)
+        self.scale = Prices(node, quota, np.where(np.isfinite(limits.budget_usd), BUDGET_SCALE, 0.0))
         self.member = offer
         self.caps = Prices(
             np.append(limits.capacity_nodes, np.inf) * share, limits.quota_cap * share, limits.budget_usd * share
         )
 
-    def look(self, prices: Prices) -> tuple[float, Prices]:
+    def look(self, prices: Prices, blur: float) -> tuple[float, Prices]:
         """The dual value of `prices`, and by how much of each resource demand exceeds what there is."""
         usd = node_price(prices, self.limits).astype(np.float32)[self.offer]
         usd *= self.nodes
@@ -158,11 +167,19 @@ class _Work:
         if prices.budget.any():
             usd += prices.budget.astype(np.float32)[self.team] * self.money
         value = np.minimum.reduceat(usd, self.columns.start[:-1])
-        rows = np.flatnonzero(usd <= np.repeat(value, self.count))
-        rows = rows[np.flatnonzero(np.diff(self.job[rows], prepend=-1))]
-        use = np.bincount(self.offer[rows], self.nodes[rows], minlength=len(prices.node))
+        # Near the best prices a job is all but indifferent between many offers. Shared among those within `blur` of the
+        # cheapest, its demand moves smoothly with prices, and few steps do where the cheapest alone would flicker.
+        usd -= np.repeat(value, self.count)
+        usd /= np.repeat(np.maximum(value, SMALL * value.mean() + TINY) * np.float32(blur), self.count)
+        rows = np.flatnonzero(usd <= FAINT)
+        part = np.exp(-usd[rows])
+        job = self.job[rows]
+        part /= np.bincount(job, part, minlength=len(value)).astype(np.float32)[job]
+        offer = self.offer[rows]
+        use = np.bincount(offer, part * self.nodes[rows], minlength=len(prices.node))
         taken = np.bincount(self.limits.quota, use[self.member] * self.limits.quota_units, minlength=len(prices.quota))
-        spent = np.bincount(self.team[rows], self.money[rows], minlength=len(prices.budget))
+        part *= self.money[rows]
+        spent = np.bincount(self.team[rows], part, minlength=len(prices.budget))
         total = float(value.sum(dtype=np.float64))
         total -= sum(float(worth(cap, price).sum()) for cap, price in zip(self.caps, prices, strict=True))
         over = (_over(demand, cap) for demand, cap in zip((use, taken, spent), self.caps, strict=True))

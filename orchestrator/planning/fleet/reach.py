@@ -19,8 +19,9 @@ SAMPLED, SHARE = 4000, 8  # from so many jobs on, one in so many sets the first 
 NEAR = 1.25  # columns dearer than that, at the prices so far, are left out of an ascent
 FREE = 0.1  # of the middle price: an offer cheaper than that counts as not scarce
 COVERS = 4
+ALL = 500_000  # pairs of a job and an offer: so few are all looked at
 HURRIED = 1.1
-DEPTH, DEEPER = 100, 1.25  # jobs with fewer options get those that are dearer by that, so many times
+DEPTH = 1.3  # times its cheapest option: where that is taken there must be others
 
 
 class Reach(NamedTuple):
@@ -34,24 +35,29 @@ def reach(problem: Problem, limits: Resources, least_usd: FloatArray, fine: int,
     """Prices after `fine` steps over all jobs, and a pool that covers what they make any job pay."""
     everyone = np.arange(len(least_usd))
     prices = no_prices(limits)
-    limit = FIRST * least_usd
-    plan = [Steps(2 * fine, 0.1, 0.001), Steps(fine, 0.01, 0.001)]
+    few = len(least_usd) * len(limits.capacity_nodes) <= ALL
+    limit = np.full(len(least_usd), np.inf) if few else FIRST * least_usd
+    plan = [Steps(2 * fine, 0.1, 0.001, (0.02, 0.001)), Steps(fine, 0.01, 0.0003)]
     if len(least_usd) >= SAMPLED:
         prices = _sampled(problem, limits, limit, 2 * fine, stop)
         scarce = node_price(prices, limits)[:-1]
         middle = float(np.median(scarce[scarce > 0])) if (scarce > 0).any() else 0.0
-        limit = MARGIN * problem.options.least_usd(scarce <= FREE * middle)
-        plan = [Steps(fine, 0.02, 0.001), Steps(fine, 0.005, 0.0005)]
+        limit = np.maximum(MARGIN * problem.options.least_usd(scarce <= FREE * middle), DEPTH * least_usd)
+        plan = [
+            Steps(fine, 0.03, 0.005, (0.01, 0.004)),
+            Steps(fine, 0.008, 0.001, (0.004, 0.001)),
+            Steps(fine, 0.003, 0.0003, (0.002, 0.0005)),
+        ]
     pool = gather(problem, limits, limit, everyone)
     best, best_usd = prices, -np.inf
     for steps in plan:
-        pool = _covered(problem, limits, pool, prices, stop)
-        prices = ascend(_near(pool.columns, prices, limits), limits, prices, steps, stop=stop)
-        value = values(pool.columns, prices, limits, problem.unplaced_usd)
-        bound = dual_value(np.minimum(value, pool.beyond_usd), prices, limits)
+        better = ascend(_near(pool.columns, prices, limits), limits, prices, steps, stop=stop)
+        pool = _covered(problem, limits, pool, better, stop)
+        bound = dual_value(values(pool.columns, better, limits, pool.beyond_usd), better, limits)
+        prices = better
         if bound > best_usd:
-            best, best_usd = prices, bound
-    return Reach(_deepened(problem, limits, _covered(problem, limits, pool, best, stop), stop), best)
+            best, best_usd = better, bound
+    return Reach(pool, best)
 
 
 def _covered(problem: Problem, limits: Resources, pool: Pool, prices: Prices, stop: Callable[[], bool]) -> Pool:
@@ -61,17 +67,7 @@ def _covered(problem: Problem, limits: Resources, pool: Pool, prices: Prices, st
         short = np.flatnonzero(value > pool.beyond_usd)
         if not len(short) or stop():
             break
-        pool = _wider(problem, limits, pool, short, value[short] * (1 + 1e-9))
-    return pool
-
-
-def _deepened(problem: Problem, limits: Resources, pool: Pool, stop: Callable[[], bool]) -> Pool:
-    """The pool with more options of the jobs that have few: where those are taken there must be others."""
-    for _ in range(COVERS):
-        few = np.flatnonzero((np.diff(pool.columns.start) < DEPTH) & (pool.beyond_usd < problem.unplaced_usd))
-        if not len(few) or stop():
-            break
-        pool = _wider(problem, limits, pool, few, pool.beyond_usd[few] * DEEPER)
+        pool = _wider(problem, limits, pool, short, value[short] * MARGIN)
     return pool
 
 
@@ -103,7 +99,7 @@ def _sampled(
     some = np.arange(0, len(limit_usd), SHARE)
     own = of_jobs(without_budgets(limits), some)
     pool = gather(problem, limits, limit_usd[some], some)
-    return ascend(pool.columns, own, no_prices(limits), Steps(steps, 0.1, 0.005), share=1.0 / SHARE, stop=stop)
+    return ascend(pool.columns, own, no_prices(limits), Steps(steps, 0.1, 0.005, (0.02, 0.004)), share=1.0 / SHARE, stop=stop)
 
 
 def at_once(problem: Problem, limits: Resources, least_usd: FloatArray) -> Reach:

@@ -24,6 +24,7 @@ WITHIN = 0.5  # columns with more regret, as a part of the job's value, are not 
 FURTHER, ROOM = 2.0, 20  # jobs without a place: options up to so many times the value; of those with room, so many
 SEARCHED = 0.97  # of a time limit
 EXACT_NODES = 2000
+SAFE = 1e-6  # of a bound that a solver in floating point reports
 IDLE = 6  # neighbourhoods in a row without gain that end the search
 
 
@@ -75,8 +76,10 @@ def search(problem: Problem, limits: Resources, proof: Proof, effort: Effort, cl
     elif state.usd() > bound * (1 + effort.gap):
         method += ", parts solved by HiGHS"
         regret = _regret(state.columns, proof, limits)
+        if len(state.columns.job) <= effort.exact_columns:
+            _solved(state, library, effort, clock)
         counters["sweeps"] = _sweeps(state, library, regret, effort, clock, spread)
-        bound, whole = _whole(state, library, regret, bound, effort, clock)
+        state, bound, whole = _whole(limits, proof, state, library, effort, clock)
         method += ", the whole solved by HiGHS" if whole else ""
     if state.usd() <= bound * (1 + effort.gap):
         stopped = "the proven gap is small enough"
@@ -159,19 +162,23 @@ def within(state: State, limits: Resources, price: FloatArray, rounds: int, stop
     return hard
 
 
+def same_rows(state: State, columns: Columns) -> IntArray | None:
+    """The rows of `columns` that the jobs stand on; None where one is not among them."""
+    here = state.columns
+    job = columns.job
+    same = columns.offer == here.offer[state.at][job]
+    same &= (columns.nodes == here.nodes[state.at][job]) & (columns.usd == here.usd[state.at][job])
+    rows = np.flatnonzero(same)
+    rows = rows[np.flatnonzero(np.diff(job[rows], prepend=-1))]
+    return rows if len(rows) == len(state.at) else None
+
+
 def moved(state: State, columns: Columns, limits: Resources) -> State:
     """The same placement over other columns, which hold all those in use."""
-    offers = len(limits.capacity_nodes) + 1
-    here = state.columns
-    rows = np.flatnonzero(columns.offer == here.offer[state.at][columns.job])
-    same = (columns.nodes[rows] == here.nodes[state.at][columns.job[rows]]) & (
-        columns.usd[rows] == here.usd[state.at][columns.job[rows]]
-    )
-    rows = rows[same]
-    first = rows[np.flatnonzero(np.diff(columns.job[rows], prepend=-1))]
-    assert len(first) == len(state.at) and offers
+    rows = same_rows(state, columns)
+    assert rows is not None
     new = State(columns, limits)
-    new.move(range(len(state.at)), first.tolist())
+    new.move(range(len(state.at)), rows.tolist())
     return new
 
 
@@ -200,6 +207,38 @@ def _sweeps(state: State, library: Solver, regret: FloatArray, effort: Effort, c
 
 
 def _whole(
-    state: State, library: Solver, regret: FloatArray, bound: float, effort: Effort, clock: Guard
-) -> tuple[float, bool]:
-    return bound, False
+    limits: Resources, proof: Proof, state: State, library: Solver, effort: Effort, clock: Guard
+) -> tuple[State, float, bool]:
+    """The whole solved exactly, where few columns can be in any better placement: then its bound holds for all.
+
+    A column whose regret is more than what the placement costs above the bound is in no better placement; nor is an
+    option that is no column, where it costs that much more than its job's value.
+    """
+    if clock.after(SEARCHED)():
+        return state, proof.bound_usd, False
+    above = state.usd() - proof.bound_usd
+    pool = proof.pool
+    penalty = pool.columns.usd[pool.columns.unplaced]
+    keep = proof.regret <= above * (1 + 1e-9)
+    keep[pool.columns.unplaced] = True
+    whole = bool(((pool.beyond_usd - proof.value >= above) | (pool.beyond_usd >= penalty)).all())
+    if not whole or keep.sum() > effort.exact_columns:
+        return state, proof.bound_usd, False
+    standing = same_rows(state, pool.columns)
+    if standing is None:
+        return state, proof.bound_usd, False
+    keep[standing] = True
+    best = moved(state, pool.columns.take(np.flatnonzero(keep)), limits)
+    before = best.usd()
+    bound = min(before, _solved(best, library, effort, clock))
+    return best, max(proof.bound_usd, bound), True
+
+
+def _solved(state: State, library: Solver, effort: Effort, clock: Guard) -> float:
+    """All jobs placed anew over the state's columns; below what any placement over these can cost."""
+    everyone, rows = np.arange(len(state.at)), np.arange(len(state.columns.job))
+    seconds = max(0.01, SEARCHED * clock.left_s())
+    piece = part(state, library, everyone, rows, share=1.0, gap=effort.gap / 2, nodes=EXACT_NODES, seconds=seconds)
+    answer = library.solve_task(piece.task)
+    adopt(state, piece, answer)
+    return answer.bound - SAFE * abs(answer.bound)

@@ -20,7 +20,7 @@ class Effort:
     sweeps: int = 60  # neighbourhoods solved exactly, at most
     jobs_per_part: int = 120
     parts: int = 2  # solved at once where the caller's `spread` can
-    exact_columns: int = 6000  # up to so many columns the whole is solved exactly in the end
+    exact_columns: int = 25_000  # up to so many columns the whole is solved exactly in the end
     gap: float = 1e-4  # proven gap at which the search stops
 
 
