@@ -77,7 +77,7 @@ def frontier(
     Empty where nothing is feasible. Raises: as `planning.plan.plan`.
     """
     least = judge(workload, snapshot, sizings_of(workload, snapshot), policies, buyable_only=buyable_only, keep=0)
-    judgement = _every_shape(least)
+    judgement, considered = _every_shape(least)
     candidates = judgement.candidates
     usd = added(judgement.terms, len(candidates), money=True)
     time_h, kg = _time_h(judgement), kg_co2(judgement.view, candidates)
@@ -106,7 +106,7 @@ def frontier(
         shown=shown,
         placements=build(judgement, rows[list(shown)]),
         offers=len(least.candidates),
-        considered=len(candidates),
+        considered=considered,
         service=isinstance(workload, Inference),
     )
 
@@ -162,22 +162,37 @@ def spread(count: int, wanted: Sequence[int], most: int) -> tuple[int, ...]:
     return tuple(sorted(chosen))
 
 
-def _every_shape(least: Judgement) -> Judgement:
-    """The judgement with a candidate for every shape that no policy refuses, of finite work."""
+def _every_shape(least: Judgement) -> tuple[Judgement, int]:
+    """The judgement with a candidate for every shape that no policy refuses, of finite work, and their number.
+
+    Of those judged together only the non-dominated are kept: what is dominated among a few is among all.
+    """
     candidates = least.candidates
     if isinstance(least.view.workload, Inference) or not len(candidates):
-        return least
+        return least, len(candidates)
     rungs = shapes.ladder(candidates)
-    parts: list[tuple[Candidates, tuple[Column, ...]]] = [(candidates, least.terms)]
+    considered, parts = len(candidates), [_best_of(least, candidates, least.terms)]
     for start in range(0, len(rungs.row), CHUNK):
         piece = slice(start, start + CHUNK)
         more = shapes.on_ladder(candidates, Ladder(rungs.row[piece], rungs.nodes[piece]))
         found = least.panel.assess(more)
         rows = np.flatnonzero(found.open)
         if len(rows):
-            terms = tuple(Column(t.by, t.name, t.usd[rows], t.money) for t in found.terms)
-            parts.append((more.take(rows), terms))
-    return least.with_shapes(parts)
+            considered += len(rows)
+            parts.append(_best_of(least, more.take(rows), _rows_of(found.terms, rows)))
+    return least.with_shapes(parts), considered
+
+
+def _best_of(
+    least: Judgement, candidates: Candidates, terms: tuple[Column, ...]
+) -> tuple[Candidates, tuple[Column, ...]]:
+    usd = added(terms, len(candidates), money=True)
+    rows = non_dominated(np.column_stack((usd, candidates.hours, kg_co2(least.view, candidates))))
+    return candidates.take(rows), _rows_of(terms, rows)
+
+
+def _rows_of(terms: tuple[Column, ...], rows: IntArray) -> tuple[Column, ...]:
+    return tuple(Column(term.by, term.name, term.usd[rows], term.money) for term in terms)
 
 
 def _time_h(judgement: Judgement) -> FloatArray:
