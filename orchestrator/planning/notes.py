@@ -41,7 +41,19 @@ def collect(
             if speaker is not None:
                 with named(policy, "annotated"):
                     notes += [f"{policy.name}: {note}" for note in speaker.notes(judgement.view, top)]
+    notes += _many_places(judgement, feasible=bool(ranked))
     return tuple(notes)
+
+
+def _many_places(judgement: Judgement, *, feasible: bool) -> list[str]:
+    """One placement is one site: whether several would be cheaper takes a plan of its own to know."""
+    workload = judgement.view.workload
+    if not isinstance(workload, Inference) or not len(judgement.sieve.book):
+        return []
+    places = len({population.place for population in workload.users})
+    if places > 1:
+        return [f"the users of {places} places are all served from one site here; --continuum may use several"]
+    return [] if feasible else ["this plan looks for one site alone; --continuum may use several"]
 
 
 def _limits_that_match_nothing(judgement: Judgement) -> list[str]:

@@ -83,7 +83,7 @@ def run(
     write_jobs: Annotated[
         Path | None,
         typer.Option(
-            "--write-jobs", metavar="DIR", help="Write a job file for each part of a batch that is shared out."
+            "--write-jobs", metavar="DIR", help="Write a job file for each part of a batch, or each --continuum pool."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import isfinite
 
 from orchestrator.interfaces.views import format as fmt
@@ -136,8 +137,19 @@ def _losses(plan: ContinuumPlan) -> list[Block]:
 
 
 def _loss(loss: Loss) -> list[tuple[Text, ...]]:
-    shown = [one for one in loss.moved if one.share >= LEAST_SHARE]
+    shown = [one for one in _merged(loss.moved) if one.share >= LEAST_SHARE]
     return [(loss.site if number == 0 else "", *_moved(one)) for number, one in enumerate(shown)]
+
+
+def _merged(moved: Sequence[Moved]) -> list[Moved]:
+    """Base and peak, and pools of one site, as one: the slowest first token of them."""
+    found: dict[tuple[str, str | None, bool], Moved] = {}
+    for one in moved:
+        key = (one.population, one.site, one.kept)
+        known = found.get(key, replace(one, share=0.0))
+        seconds = max((s for s in (one.first_token_s, known.first_token_s) if s is not None), default=None)
+        found[key] = replace(one, share=known.share + one.share, first_token_s=seconds)
+    return list(found.values())
 
 
 def _moved(one: Moved) -> tuple[Text, ...]:

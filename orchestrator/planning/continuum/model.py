@@ -47,8 +47,10 @@ def build(problem: Problem, options: Sequence[Option], *, relaxed: bool = False,
     flow = _flows(builder, problem, options, scenarios)
     cover = _cover(builder, problem, options, scenarios, flow)
     pools = _Pools(builder, problem, tuple(scenarios), flow)
-    nodes = tuple(pools.add(index, option) for index, option in enumerate(options))
-    stock, budget = _stock(builder, problem, options, nodes)
+    added = [pools.add(index, option) for index, option in enumerate(options)]
+    nodes = tuple(count for count, _ in added)
+    stock = _stock(builder, problem, options, nodes)
+    budget = _budget(builder, problem, options, added)
     if not relaxed:
         _sums(builder, problem, options, nodes, known_usd)
     return Model(builder.program(relaxed=relaxed), nodes, flow, cover, stock, budget)
@@ -109,8 +111,8 @@ class _Pools(NamedTuple):
     scenarios: tuple[int, ...]
     flow: dict[tuple[int, int, int], int]
 
-    def add(self, index: int, option: Option) -> tuple[int, ...]:
-        """The nodes of an option in segments of which one is taken, and what they carry."""
+    def add(self, index: int, option: Option) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The nodes of an option in segments of which one is taken, and which is."""
         builder = self.builder
         carried: list[tuple[int, float]] = []
         opened: list[tuple[int, float]] = []
@@ -128,7 +130,7 @@ class _Pools(NamedTuple):
             builder.row(opened, upper=1.0)
         for scenario in self.scenarios:
             self._serve(scenario, index, option, carried, opened)
-        return tuple(nodes)
+        return tuple(nodes), tuple(variable for variable, _ in opened)
 
     def _serve(
         self,
@@ -152,14 +154,26 @@ class _Pools(NamedTuple):
 
 def _stock(
     builder: Builder, problem: Problem, options: Sequence[Option], nodes: Sequence[tuple[int, ...]]
-) -> tuple[dict[int, int], int | None]:
+) -> dict[int, int]:
     held: dict[int, list[tuple[int, float]]] = {}
-    bill: list[tuple[int, float]] = []
     for option, variables in zip(options, nodes, strict=True):
         held.setdefault(option.column, []).extend((variable, 1.0) for variable in variables)
-        bill += [(variable, option.money) for variable in variables]
-    rows = {column: builder.row(terms, upper=float(problem.columns[column].stock)) for column, terms in held.items()}
-    return rows, builder.row(bill, upper=problem.budget_usd) if isfinite(problem.budget_usd) else None
+    return {column: builder.row(terms, upper=float(problem.columns[column].stock)) for column, terms in held.items()}
+
+
+def _budget(
+    builder: Builder,
+    problem: Problem,
+    options: Sequence[Option],
+    added: Sequence[tuple[tuple[int, ...], tuple[int, ...]]],
+) -> int | None:
+    if not isfinite(problem.budget_usd):
+        return None
+    bill: list[tuple[int, float]] = []
+    for option, (nodes, taken) in zip(options, added, strict=True):
+        bill += [(variable, option.money) for variable in nodes]
+        bill += [(variable, option.money_open) for variable in taken]
+    return builder.row(bill, upper=problem.budget_usd)
 
 
 def _sums(

@@ -192,9 +192,10 @@ def _told(
     )
 
 
-def _duty(problem: Problem, option: Option) -> float:
+def _duty(problem: Problem, option: Option, count: int) -> float:
+    """The share of the time that a node is on, on the average of `count`."""
     usd = problem.columns[option.column].usd
-    return option.usd / usd if usd > 0.0 else 1.0
+    return min(1.0, (option.usd * count + option.usd_open) / (usd * count)) if usd > 0.0 else 1.0
 
 
 def _pool(problem: Problem, pools: Sequence[Option], solution: Solution, index: int) -> Pool:
@@ -211,8 +212,8 @@ def _pool(problem: Problem, pools: Sequence[Option], solution: Solution, index: 
         most_requests_per_s=curve.rate(count),
         utilisation=load / (replicas * saturation(curve.replica, curve.mix)),
         first_token_s=first_token_s(problem, option, count, load),
-        duty=_duty(problem, option),
-        cost_usd=option.money * count,
+        duty=_duty(problem, option, count),
+        cost_usd=option.money * count + option.money_open,
     )
 
 

@@ -117,6 +117,7 @@ class Option(NamedTuple):
     usd: float  # of a node
     usd_open: float
     money: float  # of a node
+    money_open: float
     most: int  # nodes
 
 
@@ -186,7 +187,7 @@ def _option(indexed: tuple[int, Column], layer: int, part: Slice, pool: Pool) ->
     extra = 0.0 if base else part.extra
     return Option(
         index, layer, pool.group, pool.allowed, pool.curve, column.usd * duty, column.usd * extra, column.money * duty,
-        pool.most,
+        column.money * extra, pool.most,
     )  # fmt: skip
 
 

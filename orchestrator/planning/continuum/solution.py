@@ -68,5 +68,5 @@ def cost(options: Sequence[Option], nodes: Mapping[int, int]) -> tuple[float, fl
         option, count = options[index], nodes[index]
         if count:
             usd += option.usd * count + option.usd_open
-            money += option.money * count
+            money += option.money * count + option.money_open
     return usd, money

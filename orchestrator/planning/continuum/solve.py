@@ -129,9 +129,10 @@ class _Prices:
 
     def loss(self, index: int, option: Option) -> float:
         """The least that opening a pool costs more than it earns, over all its sizes."""
-        usd = option.usd - float(self._duals[self._model.stock[option.column]])
+        usd, usd_open = option.usd - float(self._duals[self._model.stock[option.column]]), option.usd_open
         if self._model.budget is not None:
             usd -= float(self._duals[self._model.budget]) * option.money
+            usd_open -= float(self._duals[self._model.budget]) * option.money_open
         worths = [self._worths(index, option, scenario) for scenario in self._scenarios]
         loads = sorted({0.0, *(at for curve in worths for at, _ in curve)})
         least = inf
@@ -143,7 +144,7 @@ class _Prices:
                 sizes |= {min(max(size, segment.low), segment.high) for size in (floor(end), floor(end) + 1)}
             for size in sizes:
                 earned = sum(_earned(curve, segment.rate(size)) for curve in worths)
-                least = min(least, usd * size + option.usd_open - earned)
+                least = min(least, usd * size + usd_open - earned)
         return least
 
     def _worths(self, index: int, option: Option, scenario: int) -> list[tuple[float, float]]:

@@ -24,6 +24,20 @@ from policies.latency.policy import create as latency_policy
 POLICIES = (cost_policy(PolicyContext()), latency_policy(PolicyContext()))
 
 
+class Budget:
+    name = "budget"
+    enforces = frozenset({"budget_usd"})
+
+    def refuse(self, view: object, candidates: object) -> tuple[()]:
+        return ()
+
+    def price(self, view: object, candidates: object) -> dict[str, object]:
+        return {}
+
+
+BUDGET = Budget()
+
+
 def service(**overrides: object) -> object:
     users = (Population("acme/us-east-1", 20.0), Population("Frankfurt", 20.0))
     limits = Limits(latency=LatencyTarget(first_token_s=0.4))
@@ -102,18 +116,7 @@ def test_users_who_are_nowhere_or_silent_are_refused(users: tuple[Population, ..
 def test_a_budget_below_the_cheapest_plan_leaves_none() -> None:
     cheapest = plan_continuum(service(), market(), POLICIES)
     limits = Limits(latency=LatencyTarget(first_token_s=0.4), budget_usd=cheapest.cost_usd * 0.9)
-
-    class Budget:
-        name = "budget"
-        enforces = frozenset({"budget_usd"})
-
-        def refuse(self, view: object, candidates: object) -> tuple[()]:
-            return ()
-
-        def price(self, view: object, candidates: object) -> dict[str, object]:
-            return {}
-
-    plan = plan_continuum(service(limits=limits), market(), (*POLICIES, Budget()))
+    plan = plan_continuum(service(limits=limits), market(), (*POLICIES, BUDGET))
     assert plan.pools == ()
 
 
@@ -160,6 +163,21 @@ def test_a_spiky_load_costs_less_than_its_peak_all_the_time() -> None:
     )
     assert {pool.layer for pool in spiky.pools} == {"base", "peak"}
     assert spiky.objective_usd < constant.objective_usd
+
+
+def test_the_money_is_that_of_the_pools_and_within_the_terms() -> None:
+    plan = plan_continuum(service(peak_over_mean=4.0), market(), POLICIES[:1])
+    assert any(pool.duty < 1.0 for pool in plan.pools)
+    assert plan.cost_usd == pytest.approx(sum(pool.cost_usd for pool in plan.pools))
+    assert plan.cost_usd == pytest.approx(plan.objective_usd)
+
+
+def test_a_budget_counts_the_first_node_of_a_peak_longer_than_the_last() -> None:
+    asked = service(peak_over_mean=4.0)
+    least = plan_continuum(asked, market(), POLICIES[:1]).cost_usd
+    for share, feasible in ((1.0001, True), (0.97, False)):
+        limits = replace(asked.limits, budget_usd=least * share)
+        assert bool(plan_continuum(replace(asked, limits=limits), market(), (POLICIES[0], BUDGET)).pools) == feasible
 
 
 def test_lines_lie_on_or_above_the_curve() -> None:

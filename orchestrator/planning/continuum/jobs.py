@@ -1,0 +1,54 @@
+"""The pools of a plan over the continuum as jobs that can each be planned and run alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from orchestrator.domain.workload import Inference, Population
+from orchestrator.planning.continuum.result import ContinuumPlan, Pool, Route
+
+LEAST: Final = 1e-6  # requests per second below which a route is rounding of the solver's
+LONGEST_NAME: Final = 63
+
+
+def jobs_of(plan: ContinuumPlan) -> tuple[Inference, ...]:
+    """One job for each pool, in their order: pinned to its offer, with its part of every population it serves.
+
+    The peaks of a population's parts add up to its peak. A peak that is given back while it is not needed is a spiky
+    load of its own; a budget is shared out by what the pools cost.
+    """
+    return tuple(_job(plan, index, pool) for index, pool in enumerate(plan.pools))
+
+
+def _job(plan: ContinuumPlan, index: int, pool: Pool) -> Inference:
+    workload = plan.workload
+    routes = [route for route in plan.routes if route.pool == index and route.requests_per_s > LEAST]
+    duty = min(1.0, pool.duty) if pool.duty > 0.0 else 1.0
+    limits = workload.limits
+    budget = limits.budget_usd
+    if budget is not None and plan.cost_usd > 0.0:
+        budget = max(0.01, budget * pool.cost_usd / plan.cost_usd)
+    ending = f"-part-{index + 1}"
+    return replace(
+        workload,
+        name=workload.name[: LONGEST_NAME - len(ending)] + ending,
+        users=_users(routes, duty),
+        peak_over_mean=1.0 / duty,
+        limits=replace(
+            limits,
+            budget_usd=budget,
+            providers=(pool.offer.provider,),
+            regions=(f"{pool.offer.provider}/{pool.offer.region}",),
+            accelerators=(pool.offer.accelerator,),
+            billing=(pool.offer.billing,),
+        ),
+    )
+
+
+def _users(routes: list[Route], duty: float) -> tuple[Population, ...]:
+    """Mean rates, by place: the routes' are of the peak."""
+    rates: dict[str, float] = {}
+    for route in routes:
+        rates[route.population] = rates.get(route.population, 0.0) + route.requests_per_s * duty
+    return tuple(Population(place, rate) for place, rate in rates.items())
