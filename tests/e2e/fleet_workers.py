@@ -17,8 +17,8 @@ from orchestrator.planning.fleet.solution import Effort
 from orchestrator.planning.fleet.solve import solve
 from orchestrator.runtime.workers import Workers
 
-LITTLE = Effort(sweeps=2, jobs_per_part=12, gap=0.0)
-QUICK = partial(solve, effort=Effort(sweeps=0))
+LITTLE = Effort(sweeps=2, jobs_per_part=12, exact_columns=0, gap=0.0)
+QUICK = partial(solve, effort=Effort(sweeps=0, exact_columns=0))
 
 
 def process(_: int) -> int:

@@ -68,15 +68,14 @@ class Merged(NamedTuple):
 def of_part(effort: Effort, parts: int) -> Effort:
     """The effort of each part such that all together do the work of the whole.
 
-    Work that grows with the jobs shrinks by itself; the neighbourhoods solved exactly are a number of their own, and
-    would otherwise be as many, of as many jobs, in every part.
+    Work that grows with the jobs shrinks by itself. What is solved exactly does not: there would be as many
+    neighbourhoods, of as many jobs, in every part, and parts small enough to be solved exactly as a whole, which takes
+    longer than all the rest.
     """
-    return replace(effort, sweeps=-(-effort.sweeps // parts))
+    return replace(effort, sweeps=-(-effort.sweeps // parts), exact_columns=effort.exact_columns // parts)
 
 
-def split(
-    problem: Problem, parts: int, order: IntArray | None = None, *, whole_nodes: float = 0.0
-) -> list[tuple[IntArray, Problem]]:
+def split(problem: Problem, parts: int, order: IntArray | None = None) -> list[tuple[IntArray, Problem]]:
     """The rows of the jobs of each part, and its problem: jobs dealt out in `order`, limits shared evenly.
 
     Without an order the dearest jobs are dealt out first; POP's is random. The parts' limits add up to no more than
@@ -89,25 +88,14 @@ def split(
     for part in range(parts):
         rows = np.sort(order[part::parts])
         sub = _of_jobs(problem, rows)
-        share = _share(problem.capacity_nodes, part, parts, up_to=whole_nodes)
+        # Whole nodes that do not divide evenly go to the parts in turn, another first at every offer.
+        turn = (np.arange(len(problem.capacity_nodes)) + part) % parts
+        finite = np.isfinite(problem.capacity_nodes)
+        whole = np.where(finite, problem.capacity_nodes, 0.0)
+        share = np.where(finite, np.floor(whole / parts) + (turn < np.mod(np.floor(whole), parts)), np.inf)
         quotas = replace(problem.quotas, cap=problem.quotas.cap / parts)
         found.append((rows, replace(sub, capacity_nodes=share, quotas=quotas, budget_usd=problem.budget_usd / parts)))
     return found
-
-
-def _share(capacity_nodes: FloatArray, part: int, parts: int, *, up_to: float) -> FloatArray:
-    """Shape (O,): the nodes of every offer that a part gets: all or none of those of `up_to` nodes, an even share else.
-
-    The offers of each size go to the parts in turn, and so do the nodes that do not divide evenly.
-    """
-    offers = np.arange(len(capacity_nodes))
-    finite = np.isfinite(capacity_nodes)
-    nodes = np.where(finite, np.floor(capacity_nodes), 0.0)
-    turn = np.empty(len(offers), np.int64)
-    turn[np.lexsort((offers, nodes))] = offers % parts
-    even = np.floor(nodes / parts) + ((offers + part) % parts < np.mod(nodes, parts))
-    share = np.where(nodes <= up_to, np.where(turn == part, nodes, 0.0), even)
-    return np.where(finite, share, np.inf)
 
 
 def _of_jobs(problem: Problem, rows: IntArray) -> Problem:
@@ -134,7 +122,6 @@ def parted(
     *,
     spread: Spread = map,
     order: IntArray | None = None,
-    whole_nodes: float = 0.0,
     repair: bool = True,
 ) -> Merged:
     """The problem in `parts`, solved by `spread` at the same time, and those left out once more on what is left over.
@@ -144,7 +131,7 @@ def parted(
     jobs, offers = len(problem.unplaced_usd), len(problem.capacity_nodes)
     none = np.full(jobs, -1, np.int64)
     merged = Merged(none, np.zeros(jobs), problem.unplaced_usd.copy(), np.zeros(jobs), np.zeros(offers))
-    pieces = split(problem, parts, order, whole_nodes=whole_nodes)
+    pieces = split(problem, parts, order)
     for (rows, _), solution in zip(pieces, spread(solve, [piece for _, piece in pieces]), strict=True):
         _take(merged, rows, solution)
         merged.node_price_usd[:] += solution.node_price_usd / parts
