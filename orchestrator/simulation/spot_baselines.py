@@ -19,8 +19,8 @@ ENOUGH = 1.2  # capacity wanted over what the deadline needs (price threshold)
 def table_policy(table: Table, market: Market) -> Decider:
     """Ours: the decision table."""
 
-    def decide(state: State, asked: NDArray[np.bool_]) -> tuple[Indices, Indices]:
-        del asked  # a region that said no is known to be without capacity
+    def decide(state: State, rows: Indices) -> tuple[Indices, Indices]:
+        del rows
         choice = choose.values(table, market, state)
         return choice.kind, choice.region
 
@@ -31,17 +31,17 @@ def repriced_policy(market: Market, work_h: float, time_h: float) -> Decider:
     """Ours where prices move: a table for the prices of the day, made anew once one has moved by a twentieth."""
     made: dict[bytes, Table] = {}
 
-    def decide(state: State, asked: NDArray[np.bool_]) -> tuple[Indices, Indices]:
-        del asked
+    def decide(state: State, rows: Indices) -> tuple[Indices, Indices]:
+        del rows
         keys = np.rint(np.log(state.spot_usd_per_hour) / PRICE_STEP).astype(np.int64)
         kind, region = np.zeros((2, len(keys)), np.intp)
         for key in np.unique(keys, axis=0):
-            rows = np.flatnonzero((keys == key).all(1))
+            alike = np.flatnonzero((keys == key).all(1))
             name = key.tobytes()
             if name not in made:
                 made[name] = choose.table_for(market, np.exp(key * PRICE_STEP), work_h, time_h)
-            choice = choose.values(made[name], market, take(state, rows))
-            kind[rows], region[rows] = choice.kind, choice.region
+            choice = choose.values(made[name], market, take(state, alike))
+            kind[alike], region[alike] = choice.kind, choice.region
         return kind, region
 
     return decide
@@ -65,8 +65,8 @@ def _next_spot(market: Market, state: State, may: Reach, limit: Floats) -> tuple
 def on_demand_only(market: Market) -> Decider:
     """On demand from the start."""
 
-    def decide(state: State, asked: NDArray[np.bool_]) -> tuple[Indices, Indices]:
-        del asked
+    def decide(state: State, rows: Indices) -> tuple[Indices, Indices]:
+        del rows
         return np.full(len(state.work_h), ON_DEMAND), _home(market, state)
 
     return decide
@@ -75,8 +75,8 @@ def on_demand_only(market: Market) -> Decider:
 def greedy(market: Market) -> Decider:
     """Any spot, kept until it is lost; on-demand for good when the slack is gone."""
 
-    def decide(state: State, asked: NDArray[np.bool_]) -> tuple[Indices, Indices]:
-        del asked
+    def decide(state: State, rows: Indices) -> tuple[Indices, Indices]:
+        del rows
         may = reach(market, state)
         stay = np.asarray((may.on_spot & may.spot).any(1))
         some, where = _next_spot(market, state, may, np.full(len(state.work_h), np.inf))
@@ -96,12 +96,11 @@ def uniform_progress(market: Market, work_h: Floats, time_h: Floats) -> Decider:
     """
     ahead_h = 2.0 * float(np.diag(market.change_over_h).max())
 
-    def decide(state: State, asked: NDArray[np.bool_]) -> tuple[Indices, Indices]:
-        del asked
+    def decide(state: State, rows: Indices) -> tuple[Indices, Indices]:
         may = reach(market, state)
         stay = np.asarray((may.on_spot & may.spot).any(1))
         some, where = _next_spot(market, state, may, np.full(len(state.work_h), np.inf))
-        passed, progress, rate = time_h - state.left_h, work_h - state.work_h, work_h / time_h
+        passed, progress, rate = time_h[rows] - state.left_h, work_h[rows] - state.work_h, (work_h / time_h)[rows]
         bought = state.mode == ON_DEMAND
         behind = np.where(bought, progress < (passed + ahead_h) * rate, progress < passed * rate - 1e-9)
         kind = np.where(stay | some, SPOT, np.where(behind | ~may.wait, ON_DEMAND, WAIT))
@@ -114,8 +113,8 @@ def uniform_progress(market: Market, work_h: Floats, time_h: Floats) -> Decider:
 def price_threshold(market: Market) -> Decider:
     """Spot at up to the lowest price at which enough capacity is to be expected for the deadline; else as greedy."""
 
-    def decide(state: State, asked: NDArray[np.bool_]) -> tuple[Indices, Indices]:
-        del asked
+    def decide(state: State, rows: Indices) -> tuple[Indices, Indices]:
+        del rows
         may = reach(market, state)
         jobs = np.arange(len(state.work_h))
         order = np.argsort(state.spot_usd_per_hour, axis=1, kind="stable")

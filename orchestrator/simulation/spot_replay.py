@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from orchestrator.planning.spot import hazard
 from orchestrator.planning.spot.hazard import Floats
-from orchestrator.planning.spot.state import ASK_H, NOWHERE, ON_DEMAND, SPOT, WAIT, Market, State, moves
+from orchestrator.planning.spot.state import ASK_H, NOWHERE, ON_DEMAND, SPOT, WAIT, Market, State, moves, take
 
 DONE_H = 1e-9
 
@@ -30,9 +30,9 @@ class Jobs(NamedTuple):
 
 
 class Decider(Protocol):
-    """A policy: what to run on in the next slot, as (kind, region); asked again where a region had no capacity."""
+    """A policy: what the jobs `rows` run on next, as (kind, region); asked again where a region had no capacity."""
 
-    def __call__(self, state: State, asked: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]: ...
+    def __call__(self, state: State, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]: ...
 
 
 class Outcome(NamedTuple):
@@ -51,14 +51,15 @@ def _settle(
 ) -> tuple[State, NDArray[np.bool_]]:
     """The state after this slot's decisions; adds egress and questions to the bill (usd, asked_usd)."""
     jobs = np.arange(len(state.work_h))
-    asked = np.zeros_like(up)
     open_ = state.work_h > DONE_H
     begun = np.zeros(len(jobs), dtype=np.bool_)
     mode, region, overhead = state.mode.copy(), state.region.copy(), state.overhead_h.copy()
     for _ in range(up.shape[1] + 1):
         if not open_.any():
             break
-        kind, where = decide(state, asked)
+        rows = np.flatnonzero(open_)
+        kind, where = state.mode.copy(), state.region.copy()
+        kind[rows], where[rows] = decide(take(state, rows), rows)
         hours, egress = moves(market, state)
         there = np.maximum(where, 0)
         stays = (kind == state.mode) & ((kind == WAIT) | (where == state.region))
@@ -78,7 +79,6 @@ def _settle(
         begun |= starts
         answered = np.zeros_like(up)
         answered[jobs[tries], there[tries]] = True
-        asked |= answered
         state = state._replace(seen=hazard.look(state.seen, answered, up, market.slot_h))
         open_ = open_ & ~settled
     return state._replace(mode=mode, region=region, overhead_h=overhead), begun

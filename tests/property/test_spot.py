@@ -100,8 +100,8 @@ def test_the_future_is_not_looked_at(tables: dict[int, Table], trace: Trace, wor
     for each in (trace, other):
         policy, log = table_policy(tables[regions], market(regions)), []
 
-        def watched(state, asked, policy=policy, log=log):  # type: ignore[no-untyped-def]
-            kind, region = policy(state, asked)
+        def watched(state, rows, policy=policy, log=log):  # type: ignore[no-untyped-def]
+            kind, region = policy(state, rows)
             if state.left_h[0] > (SLOTS - cut) * SLOT_H + 1e-9:
                 log.append((kind.tolist(), region.tolist()))
             return kind, region
