@@ -72,8 +72,9 @@ def run(app: App, asked: Asked) -> None:
 
 
 def _solved(clock: Callable[[], float], end_s: float, part: float, workers: Workers, problem: FleetProblem) -> Solution:
-    """One solution within a part of the time left; workers start with the first: most fleets never need one."""
-    workers.begin()
+    """One solution within a part of the time left; workers start where there is more than one neighbourhood."""
+    if len(problem.unplaced_usd) > EFFORT.jobs_per_part:
+        workers.begin()
     began = clock()
 
     def elapsed() -> float:
