@@ -46,6 +46,7 @@ PLAIN: Mapping[str, type[IsoflopError]] = {
         errors.MissingCredentials,
         errors.StalePlan,
         errors.JobFailed,
+        errors.Unplaced,
         errors.Fenced,
     )
 }

@@ -17,6 +17,7 @@ EACH = [
     errors.MissingCredentials("env:NOPE"),
     errors.StalePlan("moved"),
     errors.JobFailed("exit 3"),
+    errors.Unplaced("2 jobs have no place"),
     errors.Fenced("newer"),
     ProviderError("acme", "no"),
     errors.CapacityError("acme", "sold out"),
