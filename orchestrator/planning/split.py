@@ -64,7 +64,9 @@ def divided(judgement: Judgement, sizings: Mapping[str, Sizing | Reason]) -> Div
     found = [_best_of(judgement, pool, usd, group, full=full) for group in groups for full in (True, False)]
     usable = [(one, of) for one, of in found if one is not None and one.objective_usd < most]
     if not usable:
-        return Divided(lower_usd=min(lower, best) if len(judgement.candidates) else None)
+        if len(judgement.candidates):
+            return Divided(lower_usd=min(lower, best))
+        return Divided(notes=(f"no {MOST_PARTS} offers that the policies accept were found to do it together",))
     chosen, pieces = min(usable, key=lambda pair: (round(pair[0].objective_usd, 6), pair[0].label))
     slowest_first = sorted((piece.candidate for piece in pieces), key=lambda one: -float(one.hours_p90[0]))
     return Divided(chosen, joined_candidates(slowest_first), lower, (PARTS,))

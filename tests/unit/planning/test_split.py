@@ -93,6 +93,13 @@ def test_too_little_of_everything_is_said() -> None:
     assert made.notes[-1] == "all offers together answer 5 % of the requests before the deadline"
 
 
+def test_what_would_take_too_many_parts_is_said() -> None:
+    crumbs = [offer(instance_type=f"h{number}", boot_s=0.0, available=1) for number in range(12)]
+    made = planned(batch(2.0), snapshot(*crumbs))
+    assert made.ranked == ()
+    assert made.notes[-1] == "no 8 offers that the policies accept were found to do it together"
+
+
 def test_training_that_no_offer_has_the_nodes_for_runs_on_two_sites() -> None:
     job = training(limits=Limits(deadline_s=8 * 3600.0))
     made = planned(job, snapshot(*TWO_SITES, network=network(links=(LINK,))))
