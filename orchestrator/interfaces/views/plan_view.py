@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # loaded where there is something to show of it: most plans a
 
 RUNS = "orchestrator.interfaces.views.plan_layout_view"
 TOP = 5  # placements shown unless asked for more
+SOON_H = 1.0 / 60.0  # what is less apart ends at the same time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ class PlanReport:
         ]
         amounts, total = fmt.sum_of([term.usd for term in best.terms])
         terms: list[tuple[Text, ...]] = [
-            (term.name, dim(term.by), text) for term, text in zip(best.terms, amounts, strict=True)
+            (term.name, dim(term.by), text) for term, text in zip(best.terms, amounts, strict=True) if term.usd
         ]
         terms.append((strong("sum"), "", strong(total)))
         return [
@@ -223,8 +224,8 @@ def _apart(best: Placement, other: Placement) -> str:
     if not said:
         return "it costs the same in every term; the order between them is risk, what can be bought, and name"
     pace = ""
-    if isinstance(best.sizing.effort, FiniteWork) and other.hours.p50 != best.hours.p50:
-        later = other.hours.p50 - best.hours.p50
+    later = other.hours.p50 - best.hours.p50
+    if isinstance(best.sizing.effort, FiniteWork) and abs(later) >= SOON_H:
         pace = f"; it ends {fmt.hours(abs(later))} {'later' if later > 0 else 'sooner'}"
     return f"it costs {total} more with all terms ({', '.join(said)}){pace}"
 
