@@ -23,6 +23,7 @@ FLEET = "orchestrator.interfaces.cli.plan_fleet"  # loaded for several jobs
 FRONTIER = "orchestrator.interfaces.cli.plan_frontier"  # likewise
 CONTINUUM = "orchestrator.interfaces.cli.plan_continuum"  # likewise: it loads a solver
 PARTS = "orchestrator.interfaces.cli.plan_parts"  # likewise
+SPOT = "orchestrator.interfaces.cli.plan_spot"  # likewise
 RELAX = "orchestrator.interfaces.cli.plan_relax"  # a dozen plans: for those who ask, and where nothing is feasible
 
 
@@ -58,6 +59,9 @@ def run(
     chart: Annotated[
         Path | None, typer.Option("--chart", metavar="FILE", help="Draw the frontier as .svg or .png.")
     ] = None,
+    on_spot: Annotated[
+        bool, typer.Option("--on-spot", help="Show what spot costs by the deadline, and what to do on the way.")
+    ] = False,
     relax: Annotated[bool, typer.Option("--relax", help="Show what loosening each limit would save.")] = False,
     continuum: Annotated[
         bool, typer.Option("--continuum", help="Spread a service over many sites, near to its users.")
@@ -98,8 +102,8 @@ def run(
     """
     app = session.open_app()
     if len(job_files) > 1 or current is not None:
-        if layout or frontier or relax or any(one is not None for one in (chart, max_price_age, write_jobs)):
-            told = "--layout, --frontier, --chart, --relax, --max-price-age and --write-jobs"
+        if layout or frontier or on_spot or relax or any(one is not None for one in (chart, max_price_age, write_jobs)):
+            told = "--layout, --frontier, --chart, --on-spot, --relax, --max-price-age and --write-jobs"
             raise UserError(f"{told} are of one job: plan it alone")
         fleet = importlib.import_module(FLEET)
         fleet.run(
@@ -120,10 +124,7 @@ def run(
         )
         return
     (job_file,) = job_files
-    if workers > 1:
-        raise UserError("--workers is of several jobs: one takes milliseconds")
-    if chart is not None:
-        importlib.import_module(FRONTIER).check(chart)
+    _check_one(workers, chart, on_spot=on_spot, other=frontier or chart is not None or continuum)
     oldest_s = session.read_option("--max-price-age", max_price_age, quantity.duration_s)
     oldest_s = app.settings.max_price_age_s if oldest_s is None else oldest_s
     workload = session.load_job(job_file)
@@ -143,6 +144,9 @@ def run(
         if plan.best is None:
             raise Infeasible(plan)
         return
+    if on_spot and plan.best is not None:
+        choose(as_json).show(importlib.import_module(SPOT).report(app, workload, market, buyable_only=buyable))
+        return
     words = ["isoflop", "apply", str(output)] if output is not None else ["isoflop", "submit", str(job_file)]
     report = PlanReport(
         plan=plan,
@@ -157,6 +161,16 @@ def run(
     choose(as_json).show(report)
     if plan.best is None:
         raise Infeasible(plan)
+
+
+def _check_one(workers: int, chart: Path | None, *, on_spot: bool, other: bool) -> None:
+    """What does not go together for one job. Raises: UserError, and ConfigError where nothing is installed to draw."""
+    if workers > 1:
+        raise UserError("--workers is of several jobs: one takes milliseconds")
+    if on_spot and other:
+        raise UserError("--on-spot, --frontier and --continuum are different answers: ask for one")
+    if chart is not None:
+        importlib.import_module(FRONTIER).check(chart)
 
 
 def _save(plan: Plan, market: Snapshot, output: Path | None, save_snapshot: Path | None) -> None:

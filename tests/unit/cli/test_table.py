@@ -22,6 +22,7 @@ HELPERS = {"__init__", "application", "main", "table", "errors", "files", "judgi
     "plan_layout",
     "plan_parts",
     "plan_relax",
+    "plan_spot",
     "size_asked",
     "size_break_even",
     "size_options",
