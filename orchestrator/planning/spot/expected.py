@@ -115,16 +115,18 @@ def reasons(choice: Choice, names: tuple[str, ...], job: int = 0) -> tuple[Reaso
     return tuple(sorted((r for r in found if r.usd < NEVER), key=lambda r: (r.usd, r.action)))
 
 
-def sheet(table: Table, market: Market, work_h: Floats, left_h: Floats, up: bool) -> tuple[tuple[str, ...], ...]:
+def sheet(
+    table: Table, market: Market, work_h: Floats, left_h: Floats, up: bool, *, age_h: float = 1.0
+) -> tuple[tuple[str, ...], ...]:
     """The table on one page: a row per work left, a cell per time left: "spot", "on-demand", "wait", "late".
 
-    For a job without a machine, with capacity in every region (`up`) or in none, seen for an hour.
+    For a job without a machine, with capacity in every region (`up`) or in none, for `age_h` hours.
     """
     work, left = (grid.ravel() for grid in np.meshgrid(work_h, left_h, indexing="ij"))
     jobs, regions = len(work), len(market.on_demand_usd_per_hour)
     answer = np.full((jobs, regions), up)
     seen = hazard.look(hazard.unseen(jobs, regions), np.ones_like(answer), answer, market.slot_h)
-    seen = seen._replace(age_h=np.ones((jobs, regions)))
+    seen = seen._replace(age_h=np.full((jobs, regions), age_h))
     prices = np.full(regions, np.inf)
     prices[list(table.setting.regions)] = table.setting.spot_usd_per_hour
     prices = np.where(np.isfinite(prices), prices, table.setting.on_demand_usd_per_hour)

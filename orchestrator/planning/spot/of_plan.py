@@ -22,17 +22,18 @@ from orchestrator.planning.limits import hours_left
 from orchestrator.planning.plan import sizings_of
 from orchestrator.planning.sanity import absurd
 from orchestrator.planning.spot import choose
-from orchestrator.planning.spot.expected import STEPS, Expected, expected, sheet
-from orchestrator.planning.spot.hazard import Floats
+from orchestrator.planning.spot.expected import Expected, expected, sheet
+from orchestrator.planning.spot.hazard import FOUND_DOWN_H, FOUND_UP_H, Floats
 from orchestrator.planning.spot.state import Market
 
 MOST_REGIONS = 6  # a table grows with them
 SLOT_H = 1.0 / 6.0  # the least time between decisions
+SLOTS = 288  # of the table at the most: a second or two for six regions; coarse ones see waiting as too good
 STATE = frozenset({"weights", "optimizer", "adapter"})  # what a checkpoint holds, where the sizing gives no size
 COPY_GIB_PER_S = 1.0  # from a region's object storage to all nodes together; assumed, from memory
 ROWS = 5  # of the table shown: shares of the work
 SPARE = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)  # its columns: shares of the slack, where choices change
-LOOSE, LOOSE_H = 10.0, 48.0  # times the work, and hours more: a later deadline saves nothing worth a coarser table
+LOOSE, LOOSE_H = 3.0, 24.0  # times the work, and hours more: a later deadline saves too little for a coarser table
 
 
 class SpotRegion(NamedTuple):
@@ -49,8 +50,9 @@ class SpotPlan:
     """A job on spot by its deadline. `regions` are cheapest first; the job's checkpoint counts as in the first.
 
     `work`, `left` and `slot` are hours: of work, to the deadline, between decisions. `with_capacity` and `without` say
-    what a job that holds no machine does where every region has capacity or none: a row per `work_h` left, a cell per
-    `spare_h`, the time left beyond that work. `egress_usd` is (regions, regions), of a checkpoint.
+    what a job that holds no machine does where every region has capacity or none, of the age that a job finds it at: a
+    row per `work_h` left, a cell per `spare_h`, the time left beyond that work. `egress_usd`, (regions, regions), is of
+    a checkpoint.
     """
 
     workload: Workload
@@ -233,7 +235,7 @@ def _solved(
     demand = np.array([region.on_demand_usd_per_hour for region in regions])
     spot = np.array([region.spot_usd_per_hour for region in regions])
     used_h = min(left_h, LOOSE * (best.work_h + float(change.max())) + LOOSE_H)
-    market = Market(demand, np.tile(change, (len(regions), 1)), egress, max(SLOT_H, used_h / STEPS))
+    market = Market(demand, np.tile(change, (len(regions), 1)), egress, max(SLOT_H, used_h / SLOTS))
     cost = expected(market, spot, best.work_h, used_h)
     if cost is None:
         raise Unplaced(
@@ -244,7 +246,7 @@ def _solved(
     spare = np.array(SPARE) * (used_h - best.work_h)
     table = choose.table_for(market, spot, best.work_h, used_h)
     if used_h < left_h:
-        notes += (f"the deadline counts as {used_h:,.0f} h away: later is no cheaper that could be told",)
+        notes += (f"the deadline counts as {used_h:,.0f} h away: more would save less than a tenth by this model",)
     budget = workload.limits.budget_usd
     if budget is not None and cost.high_usd > budget:
         notes += (f"the upper end of the expected cost is above the job's budget of ${budget:,.2f}",)
@@ -272,7 +274,9 @@ def _solved(
 def _cells(
     table: choose.Table, market: Market, work: Floats, spare: Floats, *, up: bool
 ) -> tuple[tuple[str, ...], ...]:
-    return tuple(row for hours in work for row in sheet(table, market, np.array([hours]), hours + spare, up))
+    age_h = FOUND_UP_H if up else FOUND_DOWN_H  # as a job finds it when it looks for the first time
+    rows = [sheet(table, market, np.array([hours]), hours + spare, up, age_h=age_h) for hours in work]
+    return tuple(row for found in rows for row in found)
 
 
 def _assumed(gib: float) -> tuple[str, ...]:
