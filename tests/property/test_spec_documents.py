@@ -27,6 +27,7 @@ from orchestrator.domain.plan import Plan
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.workload import (
     BatchInference,
+    DataSet,
     FineTune,
     Inference,
     LatencyTarget,
@@ -150,6 +151,10 @@ SOUND: dict[Any, Callable[[], st.SearchStrategy[Any]]] = {  # what refuses to be
     FineTune: lambda: gradients(FineTune),
     Inference: lambda: answers(Inference),
     BatchInference: lambda: answers(BatchInference),
+    DataSet: lambda: st.one_of(
+        built(DataSet, location=location, size_gib=FINITE.map(abs), result_gib=FINITE.map(abs), stays=stays)
+        for location, stays in ((st.just(""), st.just(False)), (st.text(min_size=1), st.booleans()))
+    ),
     Population: lambda: built(Population, requests_per_s=FINITE.map(abs)),
     LatencyTarget: lambda: built(LatencyTarget, first_token_s=LIMIT, per_token_s=LIMIT, total_s=LIMIT),
     Limits: lambda: built(Limits, budget_usd=LIMIT, deadline_s=LIMIT),
