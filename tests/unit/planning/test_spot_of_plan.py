@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
+from orchestrator.domain.candidates import Candidates, PlanView, Refusals, Usd
 from orchestrator.domain.contracts import Policy, PolicyContext
 from orchestrator.domain.errors import Unplaced, UserError
 from orchestrator.domain.network import EgressRate
 from orchestrator.domain.offer import Billing, Offer
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.workload import Limits, Training
+from orchestrator.domain.workload import Checkpointing, Limits, Program, Training
 from orchestrator.planning.spot.of_plan import MOST_REGIONS, SpotPlan, spot_plan
 from orchestrator.testing.builders import fine_tune, inference, network, offer, snapshot, training
 from policies.cost.policy import create as cost
@@ -53,11 +55,21 @@ def test_the_expected_cost_lies_in_its_band_and_below_on_demand_only() -> None:
     assert cost.spot_h > cost.on_demand_h
 
 
-def test_a_move_is_billed_as_the_egress_of_a_checkpoint_there_and_nothing_within_a_region() -> None:
-    plan = planned(*both("us-east-1"), *both("eu-central-1"))
+def test_a_move_is_billed_as_the_egress_of_a_checkpoint_by_where_it_leaves() -> None:
+    dear = replace(RATE, region="eu-central-1", usd_per_gib=0.05)
+    sold = snapshot(*both("us-east-1"), *both("eu-central-1", 11.0), network=network(egress=(RATE, dear)))
+    plan = spot_plan(job(), sold, POLICIES)
     assert plan.checkpoint_gib > 10.0
-    assert plan.egress_usd[0][0] == 0.0
-    assert plan.egress_usd[0][1] == pytest.approx(0.02 * plan.checkpoint_gib)
+    assert plan.egress_usd[0] == pytest.approx((0.0, 0.02 * plan.checkpoint_gib))
+    assert plan.egress_usd[1] == pytest.approx((0.05 * plan.checkpoint_gib, 0.0))
+
+
+def test_time_for_the_work_but_for_no_change_over_is_refused() -> None:
+    work_s = planned(*both("us-east-1")).work * 3600.0
+    saves = Program(command=("true",), checkpoint=Checkpointing(interval_s=1e9))
+    tight = replace(job(deadline_s=2.2 * work_s), program=saves)
+    with pytest.raises(Unplaced, match="do not fit into"):
+        spot_plan(tight, market(*both("us-east-1")), POLICIES)
 
 
 def test_a_change_over_is_the_slower_boot_half_an_interval_and_the_reading() -> None:
@@ -141,10 +153,10 @@ class _Budget:
     name = "budget"
     enforces = frozenset({"budget_usd"})
 
-    def refuse(self, view: object, candidates: object) -> tuple[()]:
+    def refuse(self, view: PlanView, candidates: Candidates) -> tuple[Refusals, ...]:
         return ()
 
-    def price(self, view: object, candidates: object) -> dict[str, object]:
+    def price(self, view: PlanView, candidates: Candidates) -> Mapping[str, Usd]:
         return {}
 
 
