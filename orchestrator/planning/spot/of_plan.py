@@ -250,6 +250,8 @@ def _solved(
     budget = workload.limits.budget_usd
     if budget is not None and cost.high_usd > budget:
         notes += (f"the upper end of the expected cost is above the job's budget of ${budget:,.2f}",)
+    if best.nodes > 1:
+        notes += (f"the {best.nodes} nodes count as one machine: there, or lost, together",)
     if not (spot < demand.min()).any():
         notes += ("spot costs no less than on-demand anywhere: there is nothing to save",)
     return SpotPlan(

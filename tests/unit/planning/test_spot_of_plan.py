@@ -160,6 +160,13 @@ class _Budget:
         return {}
 
 
+def test_several_nodes_count_as_one_machine_and_that_is_said() -> None:
+    assert not any("as one machine" in note for note in planned(*both("us-east-1")).notes)
+    many = planned(*both("us-east-1"), deadline_s=5.5 * 3600.0)
+    assert many.nodes > 1
+    assert any("as one machine" in note for note in many.notes)
+
+
 def test_a_job_without_a_deadline_is_told_to_set_one() -> None:
     with pytest.raises(UserError, match=r"needs a deadline; 'train' has none: set limits\.deadline"):
         spot_plan(training(), market(*both("us-east-1")), POLICIES)
