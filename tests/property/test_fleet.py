@@ -27,11 +27,7 @@ def fleets(draw: st.DrawFn) -> Problem:
     jobs, offers = draw(st.integers(0, 4)), draw(st.integers(0, 3))
     rows = [
         sorted(
-            draw(
-                st.lists(
-                    st.tuples(st.integers(0, offers - 1), st.integers(1, 4), amounts, st.booleans()), max_size=4
-                )
-            )
+            draw(st.lists(st.tuples(st.integers(0, offers - 1), st.integers(1, 4), amounts, st.booleans()), max_size=4))
         )
         if offers
         else []

@@ -76,7 +76,7 @@ class CellMarket:
         return least
 
     def _entry_usd(self, rates: Rates, entry: dict[float, FloatArray], among: BoolArray | None = None) -> FloatArray:
-        """Shape (jobs, cells): the job's cheapest option of the cell; inf, or NaN for a job that costs nothing, if none.
+        """Shape (jobs, cells): a job's cheapest option of a cell; if none inf, or NaN for a job that costs nothing.
 
         `entry` keeps the cells' entry prices by number of nodes from one call to the next.
         """
@@ -87,7 +87,8 @@ class CellMarket:
         table = np.stack([entry[size] for size in sizes.tolist()])
         at = at.reshape(rates.nodes.shape)
         with np.errstate(invalid="ignore"):
-            usd = rates.slope * (table[at[:, 0]] if at.shape[1] == 1 else table[at, np.arange(at.shape[1])])
+            price: FloatArray = table[at[:, 0]] if rates.nodes.shape[1] == 1 else table[at, np.arange(len(table[0]))]
+            usd = rates.slope * price
         usd += rates.offset_usd
         if rates.soft_usd.any():
             usd += rates.soft_usd

@@ -10,7 +10,7 @@ from orchestrator.domain.offerbook import FloatArray, IntArray
 
 
 class Columns(NamedTuple):
-    """Rows by job; a job's last row leaves it unplaced: it names the offer after the last, one node of it and no money."""
+    """Rows by job; a job's last row leaves it unplaced: one node of the offer after the last, and no money."""
 
     start: IntArray  # (J + 1,): rows of job j are start[j]:start[j + 1]
     job: IntArray

@@ -123,7 +123,7 @@ def _land(state: State, landing: Landing, usd: FloatArray, entry: IntArray) -> _
 
 
 def _levels(
-    state: State, landing: Landing, who: _Occupants, cost: FloatArray, price: FloatArray, depth: int
+    state: State, landing: Landing, who: _Occupants, cost: FloatArray, price: FloatArray, *, depth: int
 ) -> list[_Level]:
     free = np.where(landing.room, price, np.inf)
     levels = [_land(state, landing, free, np.full(len(price), -1, np.int64))]
@@ -141,7 +141,7 @@ def _levels(
 
 
 def _chain(job: int, levels: list[_Level], who: _Occupants) -> dict[int, int]:
-    """The moves that bring `job` to its landing of the last level: job to column; empty where the chain meets itself."""
+    """The moves that bring `job` to its landing of the last level, as job to column; none where it meets itself."""
     moves: dict[int, int] = {}
     waiting = [(job, len(levels) - 1)]
     while waiting:
@@ -177,8 +177,8 @@ def exchange(state: State, rows: IntArray, cost: FloatArray, *, depth: int = 3) 
         price = cost[landing.rows]
         closed = touched.offers[columns.offer[landing.rows]] | touched.jobs[columns.job[landing.rows]]
         price[closed] = np.inf
-        levels = _levels(state, landing, who, cost, price, depth)
-        chains, gained = _take(state, cost, levels, who, touched, least)
+        levels = _levels(state, landing, who, cost, price, depth=depth)
+        chains, gained = _take(state, cost, levels, who, touched, least=least)
         taken, saved = taken + chains, saved + gained
         if not chains:
             break
@@ -193,7 +193,7 @@ class _Touched(NamedTuple):
 
 
 def _take(
-    state: State, cost: FloatArray, levels: list[_Level], who: _Occupants, touched: _Touched, least: float
+    state: State, cost: FloatArray, levels: list[_Level], who: _Occupants, touched: _Touched, *, least: float
 ) -> tuple[int, float]:
     """Take the best chain into every offer, best first, where it meets nothing touched."""
     columns = state.columns

@@ -52,7 +52,16 @@ class _Jobs(NamedTuple):
     slack: FloatArray  # hours allowed over those of the fastest device
 
     def take(self, rows: IntArray) -> _Jobs:
-        return _Jobs(*(column[rows] for column in self))
+        return _Jobs(
+            self.kind[rows],
+            self.gang[rows],
+            self.work[rows],
+            self.memory_gib[rows],
+            self.home[rows],
+            self.data_gb[rows],
+            self.reach[rows],
+            self.slack[rows],
+        )
 
 
 class _Pricing(NamedTuple):
@@ -65,7 +74,7 @@ class _Pricing(NamedTuple):
         market, jobs = self.market, self.jobs.take(rows)
         speed = market.speed[jobs.kind]
         hours = (jobs.work / jobs.gang)[:, None] / speed  # (jobs, types)
-        fits = MEMORY_GIB >= jobs.memory_gib[:, None]
+        fits = jobs.memory_gib[:, None] <= MEMORY_GIB
         fastest = np.where(fits, speed, 0.0).max(axis=1)
         fits &= hours <= (jobs.slack * jobs.work / jobs.gang / fastest)[:, None]
         slope = np.where(fits, jobs.work[:, None] / speed, np.inf)
@@ -92,7 +101,7 @@ def fleet(jobs: int, offers: int, rng: np.random.Generator) -> Problem:
     type_, region = rng.integers(0, TYPES, offers), rng.integers(0, REGIONS, offers)
     billing = rng.choice(BILLINGS, offers, p=[0.5, 0.35, 0.15])
     price = base[type_] * place[region] * np.array([1.0, 0.38, 0.65])[billing] * np.exp(rng.normal(0, 0.12, offers))
-    capacity = np.clip(np.round(np.exp(rng.normal(2.5, 0.8, offers))), 1, LARGEST)
+    capacity = np.asarray(np.clip(np.round(np.exp(rng.normal(2.5, 0.8, offers))), 1, LARGEST), np.float64)
     code = (type_ * REGIONS + region) * BILLINGS + billing
     cells, cell = np.unique(code, return_inverse=True)
     at = rng.uniform(0, 1, (REGIONS, 2))
@@ -105,7 +114,7 @@ def fleet(jobs: int, offers: int, rng: np.random.Generator) -> Problem:
         egress=np.where(np.eye(REGIONS, dtype=bool), 0.0, np.where(own[:, None] == own[None], 0.02, 0.09)),
     )
     pricing = _Pricing(market, _jobs(jobs, rng))
-    source = CellMarket.of(jobs, pricing, cell=cell, price=price, capacity_nodes=capacity)
+    source = CellMarket.of(jobs, pricing.__call__, cell=cell, price=price, capacity_nodes=capacity)
     least = source.least_usd()
     problem = Problem(
         capacity_nodes=capacity,
@@ -125,7 +134,7 @@ def _spending(problem: Problem, least: FloatArray) -> FloatArray:
     """What every job spends in a greedy placement without budgets, by prices that clear the market: their measure."""
     limits = resources(problem)
     columns = gather(problem, limits, REACH * least, np.arange(len(least))).columns
-    prices = ascend(columns, limits, no_prices(limits), Steps(80, 0.1, 0.002), stop=lambda: False)
+    prices = ascend(columns, limits, no_prices(limits), Steps(80, 0.1, 0.002), problem.unplaced_usd, stop=lambda: False)
     usd = priced(columns, prices, limits)
     state = State(columns, limits)
     place(state, np.argsort(-np.minimum.reduceat(usd, columns.start[:-1]), kind="stable"), usd)

@@ -15,7 +15,7 @@ class Task(NamedTuple):
 
     cost: FloatArray
     start: IntArray
-    index: IntArray
+    row: IntArray
     value: FloatArray
     row_lower: FloatArray
     row_upper: FloatArray
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 def solve_task(task: Task) -> Answer:
     """One thread, one fixed seed: the same task gives the same answer unless the clock stops it."""
     count = len(task.cost)
-    solver = highspy.Highs()
+    solver = highspy.Highs()  # type: ignore[no-untyped-call]
     for name, setting in (
         ("output_flag", False),
         ("threads", 1),
@@ -50,7 +50,7 @@ def solve_task(task: Task) -> Answer:
     model.col_cost_, model.col_lower_, model.col_upper_ = task.cost, np.zeros(count), np.ones(count)
     model.row_lower_, model.row_upper_ = task.row_lower, task.row_upper
     model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    model.a_matrix_.start_, model.a_matrix_.index_, model.a_matrix_.value_ = task.start, task.index, task.value
+    model.a_matrix_.start_, model.a_matrix_.index_, model.a_matrix_.value_ = task.start, task.row, task.value
     model.integrality_ = [highspy.HighsVarType.kInteger] * count
     solver.passModel(model)
     start = highspy.HighsSolution()

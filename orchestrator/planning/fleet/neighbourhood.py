@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple, Protocol, cast
@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol, cast
 import numpy as np
 
 from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray
+from orchestrator.planning.fleet.spread import Spread
 from orchestrator.planning.fleet.state import State
 
 SOLVER = "orchestrator.planning.fleet.highs"  # imported when the first part is solved: nothing else needs it
@@ -17,10 +18,6 @@ LIBRARY = "highspy"
 GAP, NODES = 5e-4, 40
 FANOUT = 4  # columns of a job that its neighbours are looked for on
 CUT_LIMIT = 1e18
-
-
-class Task(Protocol):
-    """What `highs.Task` holds."""
 
 
 class Answer(Protocol):
@@ -42,18 +39,12 @@ class Answer(Protocol):
 class Solver(Protocol):
     """The module `SOLVER`."""
 
-    def Task(self, *values: object) -> Task:
-        """A task of the values in order."""
+    @property
+    def Task(self) -> Callable[..., object]:
+        """Makes a task of its values in order."""
 
-    def solve_task(self, task: Task) -> Answer:
+    def solve_task(self, task: object) -> Answer:
         """Solve it."""
-
-
-class Spread(Protocol):
-    """`map`, or a pool's: calls a function on every task, perhaps at the same time, answers in order."""
-
-    def __call__(self, function: Callable[[Task], Answer], tasks: Iterable[Task], /) -> Iterator[Answer]:
-        """The answers."""
 
 
 def solver() -> Solver | None:
@@ -66,7 +57,7 @@ class Part(NamedTuple):
 
     jobs: IntArray
     rows: IntArray
-    task: Task
+    task: object  # what `Solver.Task` made
 
 
 def part(
@@ -109,17 +100,23 @@ def part(
         upper.append(np.where(np.isfinite(left), left, CUT_LIMIT))
         base += len(left)
     line, place, value = np.concatenate(lines), np.concatenate(places), np.concatenate(values)
-    order = np.lexsort((line, place))
+    line, place, value = _summed(line, place, value)
     top = np.concatenate(upper)
     top[top >= CUT_LIMIT] = np.inf
     lower = np.full(len(top), -np.inf)
     lower[: len(jobs)] = 1.0
-    start = np.searchsorted(place[order], np.arange(len(rows) + 1))
+    start = np.searchsorted(place, np.arange(len(rows) + 1))
     warm = np.searchsorted(rows, np.sort(mine))
-    task = library.Task(
-        columns.usd[rows], start, line[order], value[order], lower, top, warm, gap, nodes, min(seconds, 1e9)
-    )
+    task = library.Task(columns.usd[rows], start, line, value, lower, top, warm, gap, nodes, min(seconds, 1e9))
     return Part(jobs, rows, task)
+
+
+def _summed(line: IntArray, place: IntArray, value: FloatArray) -> tuple[IntArray, IntArray, FloatArray]:
+    """The entries by column, those of one cell added up: a quota may name an offer twice, and HiGHS none twice."""
+    order = np.lexsort((line, place))
+    line, place, value = line[order], place[order], value[order]
+    first = np.flatnonzero((np.diff(line, prepend=-1) != 0) | (np.diff(place, prepend=-1) != 0))
+    return line[first], place[first], np.add.reduceat(value, first) if len(first) else value
 
 
 def _shared(
@@ -151,7 +148,7 @@ def _quota_entries(state: State, rows: IntArray) -> tuple[IntArray, IntArray, Fl
     return limits.quota[entry], place, limits.quota_units[entry] * columns.nodes[rows[place]]
 
 
-def neighbours(state: State, order: IntArray, seed: int, size: int, taken: BoolArray, closed: BoolArray) -> IntArray:
+def neighbours(state: State, order: IntArray, seed: int, *, size: int, taken: BoolArray, closed: BoolArray) -> IntArray:
     """Up to `size` jobs around `seed`: those that stand where it would like to be, those where they would, and so on.
 
     `order` ranks every job's columns, best first; jobs `taken` and offers `closed` are left alone.
@@ -182,7 +179,8 @@ def rows_of(state: State, jobs: IntArray, closed: BoolArray) -> IntArray:
     columns = state.columns
     count = np.diff(columns.start)[jobs]
     rows = np.arange(count.sum()) + np.repeat(columns.start[jobs] - np.cumsum(count) + count, count)
-    return rows[~closed[columns.offer[rows]] | (state.at[columns.job[rows]] == rows)]
+    open_: IntArray = rows[~closed[columns.offer[rows]] | (state.at[columns.job[rows]] == rows)]
+    return open_
 
 
 def adopt(state: State, piece: Part, answer: Answer) -> float:
@@ -219,7 +217,7 @@ def sweep(
         seed = int(left.argmax())
         if left[seed] <= 0:
             break
-        jobs = neighbours(state, order, seed, size, taken, closed)
+        jobs = neighbours(state, order, seed, size=size, taken=taken, closed=closed)
         rows = rows_of(state, jobs, closed)
         groups.append((jobs, rows))
         taken[jobs] = True

@@ -9,6 +9,7 @@ Jaikumar and Van Wassenhove, Management Science 32 (1986) 1095-1103). Quotas and
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -117,7 +118,7 @@ class Packing:
         price = self.prices.node
         over = np.maximum(gain - price[offer] * self.columns.nodes[rows], 0.0)
         held = np.unique(offer)
-        full = np.bincount(offer, over, minlength=self.offers + 1)
+        full: FloatArray = np.bincount(offer, over, minlength=self.offers + 1).astype(np.float64)
         full[held] += worth(self.limits.capacity_nodes[held], price[held])
         return full
 
@@ -136,7 +137,7 @@ class Packing:
         edges = np.flatnonzero(np.diff(turn[order], prepend=-1, append=-1))
         table = np.zeros((len(offers), width + 1))
         log = []
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in pairwise(edges):
             items = order[low:high]
             size, here = int(nodes[items[0]]), at[items]
             old = table[here]

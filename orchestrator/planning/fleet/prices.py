@@ -8,20 +8,26 @@ Mathematical Programming Study 2 (1974) 82-114).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from itertools import pairwise
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.domain.offerbook import BoolArray, FloatArray
+from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray
 from orchestrator.planning.fleet.columns import Columns, Resources
+from orchestrator.planning.fleet.spread import Spread
 
 MARGIN = 1e-11  # of the sum of magnitudes: more than rounding can add up to in a sum of millions
 SMALL = 1e-4  # of the mean: a job that costs less shares its demand as if it cost that
 FAINT = 6.0  # exp(-6) of a job's demand is none
+PARTS = 2  # of the jobs, looked at at the same time where the caller's `spread` can
 MOMENTUM, MEMORY, TINY = 0.9, 0.95, 1e-9  # of Adam (Kingma and Ba, ICLR 2015): mean and square of the excess
 QUOTA_SCALE, BUDGET_SCALE = 0.2, 1.0  # of a step: of a node's usual price; USD per USD
 MOST_EXCESS = 2.0  # demand beyond this many times the capacity raises a price no faster
+
+Float32Array: TypeAlias = npt.NDArray[np.float32]
+Int32Array: TypeAlias = npt.NDArray[np.int32]
 
 
 class Prices(NamedTuple):
@@ -33,9 +39,9 @@ class Prices(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """How an ascent runs: `count` steps of relative sizes falling from `first` to `last`, seen with a falling `blur`."""
+    """How an ascent runs: `number` steps of relative sizes from `first` down to `last`, seen with a falling `blur`."""
 
-    count: int
+    number: int
     first: float
     last: float
     blur: tuple[float, float] = (0.005, 0.0005)
@@ -78,7 +84,7 @@ def worth(amount: FloatArray, price: FloatArray) -> FloatArray:
 
 
 def dual_value(value: FloatArray, prices: Prices, limits: Resources) -> float:
-    """The bound that prices prove where every job's cheapest priced option costs `value` or more; rounding is taken off."""
+    """The bound that prices prove where every job's cheapest priced option costs `value` or more, less rounding."""
     terms = (
         value,
         -worth(limits.capacity_nodes, prices.node[:-1]),
@@ -96,94 +102,153 @@ def values(columns: Columns, prices: Prices, limits: Resources, beyond_usd: Floa
 
 
 def ascend(
-    columns: Columns, limits: Resources, start: Prices, steps: Steps, *, share: float = 1.0, stop: Callable[[], bool]
+    columns: Columns,
+    limits: Resources,
+    start: Prices,
+    steps: Steps,
+    ceiling_usd: FloatArray,
+    *,
+    share: float = 1.0,
+    stop: Callable[[], bool],
+    spread: Spread = map,
 ) -> Prices:
-    """Better prices than `start`, by subgradient steps scaled to each resource, with momentum.
+    """Better prices than `start`, by subgradient steps scaled to each resource as Adam scales them.
 
-    `share` is the part of every resource that the columns' jobs may use: less than 1 for a sample of the jobs. Single
-    precision throughout: what the prices prove is worked out afterwards. `stop` is asked before every step.
+    A job never pays more than `ceiling_usd` (J,): where options were left out, what those cost at least, so that
+    prices do not run away from options nobody sees. `share` is the part of every resource that the columns' jobs may
+    use: less than 1 for a sample of the jobs. Single precision throughout: what the prices prove is worked out
+    afterwards. `stop` is asked before every step. `spread` looks at parts of the jobs at the same time.
     """
-    work = _Work(columns, limits, share)
-    node, quota, budget = (column.copy() for column in start)
-    drift = Prices(np.zeros_like(node), np.zeros_like(quota), np.zeros_like(budget))
-    spread = Prices(np.zeros_like(node), np.zeros_like(quota), np.zeros_like(budget))
+    work = _Work(columns, limits, share, ceiling_usd, spread)
+    now = Prices(*(column.copy() for column in start))
+    drift = Prices(*(np.zeros_like(column) for column in start))
+    square = Prices(*(np.zeros_like(column) for column in start))
     best, best_value = start, -np.inf
-    for step in range(steps.count):
+    for step in range(steps.number):
         if stop():
             break
-        now = Prices(node, quota, budget)
-        blur = steps.blur[0] * (steps.blur[1] / steps.blur[0]) ** (step / steps.count)
-        value, excess = work.look(now, blur)
+        done = step / steps.number
+        value, excess = work.look(now, steps.blur[0] * (steps.blur[1] / steps.blur[0]) ** done)
         if value > best_value:
-            best, best_value = Prices(node.copy(), quota.copy(), budget.copy()), value
-        size = steps.first * (steps.last / steps.first) ** (step / steps.count)
-        for price, scale, pull, square, over in zip(now, work.scale, drift, spread, excess, strict=True):
-            pull *= MOMENTUM
-            pull += (1.0 - MOMENTUM) * over
-            square *= MEMORY
-            square += (1.0 - MEMORY) * over * over
-            usual = np.sqrt(square / (1.0 - MEMORY ** (step + 1)))
-            price += size * scale * pull / (usual + TINY)
+            best, best_value = Prices(*(column.copy() for column in now)), value
+        size = steps.first * (steps.last / steps.first) ** done
+        for price, scale, pull, usual, over in zip(now, work.scale, drift, square, excess, strict=True):
+            pull[:] = MOMENTUM * pull + (1.0 - MOMENTUM) * over
+            usual[:] = MEMORY * usual + (1.0 - MEMORY) * over * over
+            price[:] += size * scale * pull / (np.sqrt(usual / (1.0 - MEMORY ** (step + 1))) + TINY)
             np.maximum(price, 0.0, out=price)
             pull[(price <= 0) & (pull < 0)] = 0.0
-        node[-1] = budget[-1] = 0.0
+        now.node[-1] = now.budget[-1] = 0.0
     return best
 
 
-class _Work:
-    """The columns in the form in which a step is fastest, and the natural size of every price."""
+class _Part(NamedTuple):
+    """The columns of some jobs in the form in which a step is fastest."""
 
-    def __init__(self, columns: Columns, limits: Resources, share: float) -> None:
-        self.limits, self.columns, self.share = limits, columns, share
-        self.offer = columns.offer.astype(np.int32)
-        self.nodes = columns.nodes.astype(np.float32)
-        self.usd = columns.usd.astype(np.float32)
-        self.money = columns.money_usd.astype(np.float32)
-        self.team = limits.team[columns.job].astype(np.int32)
-        self.count = np.diff(columns.start)
-        self.job = columns.job.astype(np.int32)
+    start: IntArray
+    options: IntArray  # of each job
+    job: Int32Array
+    offer: Int32Array
+    team: Int32Array
+    nodes: Float32Array
+    usd: Float32Array
+    money: Float32Array
+
+
+class _Look(NamedTuple):
+    """What one part of the jobs would take at some prices."""
+
+    value: float
+    use: FloatArray  # (O + 1,)
+    spent: FloatArray  # (T + 1,)
+
+
+def _look(task: tuple[_Part, Float32Array, Float32Array, float]) -> _Look:
+    """The sum of the jobs' cheapest priced options, and their demand.
+
+    Near the best prices a job is all but indifferent between many offers. Shared among those within `blur` of the
+    cheapest, its demand moves smoothly with prices, and few steps do where the cheapest alone would flicker.
+    """
+    part, node, budget, blur = task
+    usd = node[part.offer]
+    usd *= part.nodes
+    usd += part.usd
+    if budget.any():
+        usd += budget[part.team] * part.money
+    value = np.minimum.reduceat(usd, part.start)
+    usd -= np.repeat(value, part.options)
+    width = np.maximum(value, SMALL * value.mean() + TINY) * np.float32(blur * FAINT)
+    rows = np.flatnonzero(usd <= np.repeat(width, part.options))
+    job = part.job[rows]
+    share = np.exp(usd[rows] / width[job] * np.float32(-FAINT))
+    share /= np.bincount(job, share, minlength=len(value)).astype(np.float32)[job]
+    use = np.bincount(part.offer[rows], share * part.nodes[rows], minlength=len(node)).astype(np.float64)
+    spent = np.bincount(part.team[rows], share * part.money[rows], minlength=len(budget)).astype(np.float64)
+    return _Look(float(value.sum(dtype=np.float64)), use, spent)
+
+
+class _Work:
+    """All the columns, in parts of the jobs, and the natural size of every price."""
+
+    def __init__(
+        self, columns: Columns, limits: Resources, share: float, ceiling_usd: FloatArray, spread: Spread
+    ) -> None:
+        self.limits, self.spread = limits, spread
+        usd, money = columns.usd.copy(), columns.money_usd.copy()
+        unseen = ceiling_usd < usd[columns.unplaced]
+        usd[columns.unplaced[unseen]] = ceiling_usd[unseen]
+        money[columns.unplaced[unseen]] = ceiling_usd[unseen]  # what nobody sees has to be paid for too
+        cuts = np.linspace(0, len(columns.start) - 1, PARTS + 1).astype(np.int64)
+        self.parts = [
+            _part(columns, usd, money, limits, span=(int(low), int(high))) for low, high in pairwise(cuts) if high > low
+        ]
         offers = len(limits.capacity_nodes)
-        rate = columns.usd / columns.nodes
         seen = np.bincount(columns.offer, minlength=offers + 1)
-        node = np.bincount(columns.offer, rate, minlength=offers + 1) / np.maximum(seen, 1)
+        node = np.bincount(columns.offer, columns.usd / columns.nodes, minlength=offers + 1) / np.maximum(seen, 1)
         node[-1] = 0.0
-        group = limits.quota
-        offer = np.repeat(np.arange(offers), np.diff(limits.quota_start))
-        sold = seen[offer] > 0
-        quotas = len(limits.quota_cap)
-        quota = np.bincount(group[sold], (node[offer] / limits.quota_units)[sold], minlength=quotas)
-        quota = QUOTA_SCALE * quota / np.maximum(np.bincount(group[sold], minlength=quotas), 1)
+        self.member = np.repeat(np.arange(offers), np.diff(limits.quota_start))
+        sold = seen[self.member] > 0
+        group, quotas = limits.quota[sold], len(limits.quota_cap)
+        rate = np.bincount(group, (node[self.member] / limits.quota_units)[sold], minlength=quotas)
+        quota = QUOTA_SCALE * rate / np.maximum(np.bincount(group, minlength=quotas), 1)
         self.scale = Prices(node, quota, np.where(np.isfinite(limits.budget_usd), BUDGET_SCALE, 0.0))
-        self.member = offer
         self.caps = Prices(
             np.append(limits.capacity_nodes, np.inf) * share, limits.quota_cap * share, limits.budget_usd * share
         )
 
     def look(self, prices: Prices, blur: float) -> tuple[float, Prices]:
         """The dual value of `prices`, and by how much of each resource demand exceeds what there is."""
-        usd = node_price(prices, self.limits).astype(np.float32)[self.offer]
-        usd *= self.nodes
-        usd += self.usd
-        if prices.budget.any():
-            usd += prices.budget.astype(np.float32)[self.team] * self.money
-        value = np.minimum.reduceat(usd, self.columns.start[:-1])
-        # Near the best prices a job is all but indifferent between many offers. Shared among those within `blur` of the
-        # cheapest, its demand moves smoothly with prices, and few steps do where the cheapest alone would flicker.
-        usd -= np.repeat(value, self.count)
-        usd /= np.repeat(np.maximum(value, SMALL * value.mean() + TINY) * np.float32(blur), self.count)
-        rows = np.flatnonzero(usd <= FAINT)
-        part = np.exp(-usd[rows])
-        job = self.job[rows]
-        part /= np.bincount(job, part, minlength=len(value)).astype(np.float32)[job]
-        offer = self.offer[rows]
-        use = np.bincount(offer, part * self.nodes[rows], minlength=len(prices.node))
-        taken = np.bincount(self.limits.quota, use[self.member] * self.limits.quota_units, minlength=len(prices.quota))
-        part *= self.money[rows]
-        spent = np.bincount(self.team[rows], part, minlength=len(prices.budget))
-        total = float(value.sum(dtype=np.float64))
+        node = node_price(prices, self.limits).astype(np.float32)
+        budget = prices.budget.astype(np.float32)
+        looks = list(self.spread(_look, [(part, node, budget, blur) for part in self.parts]))
+        use, spent = np.zeros(len(node), np.float64), np.zeros(len(budget), np.float64)
+        for one in looks:
+            use += one.use
+            spent += one.spent
+        taken = np.bincount(
+            self.limits.quota, use[self.member] * self.limits.quota_units, minlength=len(prices.quota)
+        ).astype(np.float64)
+        total = sum(look.value for look in looks)
         total -= sum(float(worth(cap, price).sum()) for cap, price in zip(self.caps, prices, strict=True))
         over = (_over(demand, cap) for demand, cap in zip((use, taken, spent), self.caps, strict=True))
         return total, Prices(*over)
+
+
+def _part(columns: Columns, usd: FloatArray, money: FloatArray, limits: Resources, *, span: tuple[int, int]) -> _Part:
+    """The columns of the jobs of `span`, which are numbered from 0."""
+    low, high = span
+    rows = slice(int(columns.start[low]), int(columns.start[high]))
+    start = columns.start[low : high + 1] - columns.start[low]
+    return _Part(
+        start[:-1],
+        np.diff(start),
+        (columns.job[rows] - low).astype(np.int32),
+        columns.offer[rows].astype(np.int32),
+        limits.team[columns.job[rows]].astype(np.int32),
+        columns.nodes[rows].astype(np.float32),
+        usd[rows].astype(np.float32),
+        money[rows].astype(np.float32),
+    )
 
 
 def _over(demand: FloatArray, cap: FloatArray) -> FloatArray:

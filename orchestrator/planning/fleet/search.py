@@ -1,4 +1,4 @@
-"""From prices to a placement: greedy, ejection chains, budgets met by raising their price, then parts solved exactly."""
+"""From prices to a placement: greedy, ejection chains, budgets met by raising their price, parts solved exactly."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from orchestrator.domain.offerbook import FloatArray, IntArray
 from orchestrator.planning.fleet.columns import Columns, Resources, without_budgets
 from orchestrator.planning.fleet.exchange import exchange, swap
 from orchestrator.planning.fleet.greedy import place
-from orchestrator.planning.fleet.neighbourhood import Solver, Spread, adopt, part, solver, sweep
+from orchestrator.planning.fleet.neighbourhood import Solver, adopt, part, solver, sweep
 from orchestrator.planning.fleet.pool import Pool, gather, nearest, replaced
 from orchestrator.planning.fleet.prices import Prices, priced
 from orchestrator.planning.fleet.problem import Problem
 from orchestrator.planning.fleet.solution import Effort
+from orchestrator.planning.fleet.spread import Spread
 from orchestrator.planning.fleet.state import State
 
 BUDGET_TRIES = 12
-FIRST_RAISE, FASTER = 0.01, 1.5  # USD per USD of a budget overspent
-WITHIN = 0.5  # columns with more regret, as a part of the job's value, are not looked at
+FIRST_RAISE, FASTER = 0.05, 1.5  # USD per USD of a budget overspent
+STEEP = 30.0  # of raises, in the part overspent: demand for money falls slowly in its price
+WITHIN = 0.15  # columns with more regret, as a part of the job's value, are not looked at
 FURTHER, ROOM = 2.0, 20  # jobs without a place: options up to so many times the value; of those with room, so many
-SEARCHED = 0.97  # of a time limit
+SETTLED, AFFORDED, SEARCHED = 0.75, 0.88, 0.97  # parts of a time limit after which each stage ends
 EXACT_NODES = 2000
 SAFE = 1e-6  # of a bound that a solver in floating point reports
 IDLE = 6  # neighbourhoods in a row without gain that end the search
@@ -60,14 +62,15 @@ class Guard(Protocol):
         """Whether a part of the limit is over."""
 
 
-def search(problem: Problem, limits: Resources, proof: Proof, effort: Effort, clock: Guard, spread: Spread) -> Found:
+def search(problem: Problem, limits: Resources, proof: Proof, effort: Effort, *, clock: Guard, spread: Spread) -> Found:
     """The best placement found with the effort."""
     stop = clock.after(SEARCHED)
     counters = {"pool": len(proof.pool.columns.job)}
     state = _start(problem, limits, proof, effort)
     counters["columns"] = len(state.columns.job)
-    settle(state, _money_priced(state.columns, limits, proof.prices.budget), effort.rounds, stop)
-    state = within(state, limits, proof.prices.budget, effort.rounds, stop)
+    money = _money_priced(state.columns, limits, proof.prices.budget)
+    settle(state, money, effort.rounds, clock.after(SETTLED))
+    state = within(state, limits, proof.prices.budget, effort.rounds, clock.after(AFFORDED))
     counters["rounds"] = settle(state, state.columns.usd, effort.rounds, stop)
     bound, method, stopped = proof.bound_usd, "greedy, ejection chains", "nothing more was gained"
     library = None if stop() else solver()
@@ -76,10 +79,10 @@ def search(problem: Problem, limits: Resources, proof: Proof, effort: Effort, cl
     elif state.usd() > bound * (1 + effort.gap):
         method += ", parts solved by HiGHS"
         regret = _regret(state.columns, proof, limits)
-        if len(state.columns.job) <= effort.exact_columns:
+        if len(state.at) <= effort.exact_jobs and len(state.columns.job) <= effort.exact_columns:
             _solved(state, library, effort, clock)
-        counters["sweeps"] = _sweeps(state, library, regret, effort, clock, spread)
-        state, bound, whole = _whole(limits, proof, state, library, effort, clock)
+        counters["sweeps"] = _sweeps(state, library, regret, effort, clock=clock, spread=spread)
+        state, bound, whole = _whole(limits, proof, state, library, effort, clock=clock)
         method += ", the whole solved by HiGHS" if whole else ""
     if state.usd() <= bound * (1 + effort.gap):
         stopped = "the proven gap is small enough"
@@ -103,23 +106,19 @@ def _start(problem: Problem, limits: Resources, proof: Proof, effort: Effort) ->
     """The greedy placement by priced cost, budgets not looked at, over the columns that the search will look at."""
     pool, soft = proof.pool.columns, without_budgets(limits)
     dearest = np.argsort(-proof.value, kind="stable")
-    best: State | None = None
-    for liking in (priced(pool, proof.prices, limits), proof.regret):
-        state = State(pool, soft)
-        place(state, dearest, liking)
-        best = state if best is None or state.usd() < best.usd() else best
-    assert best is not None
-    keep = nearest(pool, proof.regret, effort.columns, WITHIN * proof.value, best.at)
-    state = moved(best, pool.take(keep), soft)
+    state = State(pool, soft)
+    place(state, dearest, priced(pool, proof.prices, limits))
+    keep = nearest(pool, proof.regret, effort.columns, WITHIN * proof.value, state.at)
+    state = moved(state, pool.take(keep), soft)
     out = np.flatnonzero(state.at == state.columns.unplaced)
     if not len(out):
         return state
     more = gather(problem, limits, FURTHER * proof.value[out], out).columns
     fits = more.nodes <= state.nodes_left[more.offer]
-    some = nearest(more, np.where(fits, more.usd, np.inf), ROOM, np.full(len(out), 1e300), more.unplaced)
-    near = nearest(
-        more, priced(more, proof.prices, limits._replace(team=limits.team[out])), ROOM, np.full(len(out), 1e300), some
-    )
+    usd = priced(more, proof.prices, limits._replace(team=limits.team[out]))
+    all_of_it = np.full(len(out), usd.max())
+    some = nearest(more, np.where(fits, more.usd, np.inf), ROOM, all_of_it, more.unplaced)
+    near = nearest(more, usd, ROOM, all_of_it, some)
     state = moved(state, replaced(state.columns, more.take(near), out), soft)
     place(state, out[np.argsort(-proof.value[out], kind="stable")], state.columns.usd)
     return state
@@ -132,7 +131,8 @@ def _money_priced(columns: Columns, limits: Resources, price: FloatArray) -> Flo
 def spent(state: State, limits: Resources) -> FloatArray:
     """Shape (T + 1,): what every team's jobs cost it."""
     columns = state.columns
-    return np.bincount(limits.team, columns.money_usd[state.at], minlength=len(limits.budget_usd))
+    usd: FloatArray = np.bincount(limits.team, columns.money_usd[state.at], len(limits.budget_usd)).astype(np.float64)
+    return usd
 
 
 def within(state: State, limits: Resources, price: FloatArray, rounds: int, stop: Callable[[], bool]) -> State:
@@ -150,7 +150,7 @@ def within(state: State, limits: Resources, price: FloatArray, rounds: int, stop
         over = part > 1.0
         if not over.any() or stop():
             break
-        price[over] += np.maximum(step, 2.0 * (part - 1.0))[over]
+        price[over] += np.maximum(step, STEEP * (part - 1.0))[over]
         step[over] *= FASTER
         settle(soft, _money_priced(columns, limits, price), rounds, stop)
     hard = State(columns, limits)
@@ -176,7 +176,8 @@ def same_rows(state: State, columns: Columns) -> IntArray | None:
 def moved(state: State, columns: Columns, limits: Resources) -> State:
     """The same placement over other columns, which hold all those in use."""
     rows = same_rows(state, columns)
-    assert rows is not None
+    if rows is None:
+        raise ValueError("the placement stands on columns that are not among the new ones")
     new = State(columns, limits)
     new.move(range(len(state.at)), rows.tolist())
     return new
@@ -187,7 +188,7 @@ def _regret(columns: Columns, proof: Proof, limits: Resources) -> FloatArray:
     return np.maximum(priced(columns, proof.prices, limits) - proof.value[columns.job], 0.0)
 
 
-def _sweeps(state: State, library: Solver, regret: FloatArray, effort: Effort, clock: Guard, spread: Spread) -> int:
+def _sweeps(state: State, library: Solver, regret: FloatArray, effort: Effort, *, clock: Guard, spread: Spread) -> int:
     """Neighbourhoods around what loses most, until none gains; how many rounds there were."""
     columns, stop = state.columns, clock.after(SEARCHED)
     order = np.lexsort((columns.offer, regret, columns.job))
@@ -207,14 +208,14 @@ def _sweeps(state: State, library: Solver, regret: FloatArray, effort: Effort, c
 
 
 def _whole(
-    limits: Resources, proof: Proof, state: State, library: Solver, effort: Effort, clock: Guard
+    limits: Resources, proof: Proof, state: State, library: Solver, effort: Effort, *, clock: Guard
 ) -> tuple[State, float, bool]:
     """The whole solved exactly, where few columns can be in any better placement: then its bound holds for all.
 
     A column whose regret is more than what the placement costs above the bound is in no better placement; nor is an
     option that is no column, where it costs that much more than its job's value.
     """
-    if clock.after(SEARCHED)():
+    if clock.after(SEARCHED)() or len(state.at) > effort.exact_jobs:
         return state, proof.bound_usd, False
     above = state.usd() - proof.bound_usd
     pool = proof.pool

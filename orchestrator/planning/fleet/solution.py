@@ -20,7 +20,8 @@ class Effort:
     sweeps: int = 60  # neighbourhoods solved exactly, at most
     jobs_per_part: int = 120
     parts: int = 2  # solved at once where the caller's `spread` can
-    exact_columns: int = 25_000  # up to so many columns the whole is solved exactly in the end
+    exact_jobs: int = 150  # up to so many jobs, the whole is solved exactly
+    exact_columns: int = 25_000  # and up to so many columns
     gap: float = 1e-4  # proven gap at which the search stops
 
 

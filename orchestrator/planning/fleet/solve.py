@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import inf
+from math import fsum, inf
 
 import numpy as np
 
 from orchestrator.domain.offerbook import FloatArray, IntArray
 from orchestrator.planning.fleet.columns import Columns, Resources
-from orchestrator.planning.fleet.neighbourhood import Spread
 from orchestrator.planning.fleet.packing import Packed, Packing
 from orchestrator.planning.fleet.pool import resources
-from orchestrator.planning.fleet.prices import Prices, dual_value, values
+from orchestrator.planning.fleet.prices import dual_value, priced, values
 from orchestrator.planning.fleet.problem import Options, Problem, Quotas, check
 from orchestrator.planning.fleet.reach import Reach, at_once, reach
 from orchestrator.planning.fleet.search import Found, Proof, search
 from orchestrator.planning.fleet.solution import Effort, Solution
+from orchestrator.planning.fleet.spread import Spread
 
-REACHED, PROVEN = 0.45, 0.6  # parts of a time limit after which prices and then the bound are as good as they get
+REACHED, PROVEN = 0.5, 0.6  # parts of a time limit after which prices and then the bound are as good as they get
+
+DEFAULT = Effort()
 
 
 class Clock:
@@ -47,19 +49,21 @@ class Clock:
 
 def solve(
     problem: Problem,
-    effort: Effort = Effort(),
+    effort: Effort = DEFAULT,
     *,
     elapsed: Callable[[], float] | None = None,
     limit_s: float = inf,
     spread: Spread = map,
+    threads: Spread = map,
 ) -> Solution:
     """Place the jobs at the least cost found with the given effort, every limit kept, with a proven lower bound.
 
     Prices on what is shared come first (`prices`), then a bound that knows nodes are whole (`packing`), a greedy
     placement improved by ejection chains (`exchange`), and parts solved exactly (`neighbourhood`) where highspy is
     installed. The same arguments give the same answer; with names the order of jobs and offers does not matter. Where
-    `elapsed` (seconds since the start) passes `limit_s` the best so far is the answer, and says so. `spread` may be a
-    pool's `map`: parts are then solved at the same time, with the same result.
+    `elapsed` (seconds since the start) passes `limit_s` the best so far is the answer, and says so. `spread` may be
+    the `map` of a pool of processes or threads: parts are then solved at the same time, with the same result; so may
+    `threads`, of threads alone, for prices: its tasks are many, short and large.
 
     Raises: UserError where the problem names what there is not or holds numbers that cannot be meant.
     """
@@ -68,14 +72,16 @@ def solve(
     limits = resources(own)
     clock = Clock(elapsed, limit_s)
     if not len(own.unplaced_usd):
-        return _answer(problem, own, limits, None, jobs, offers, clock)
+        return _answer(problem, own, limits, None, jobs=jobs, offers=offers, clock=clock)
     least = own.options.least_usd()
-    hurried = clock.after(0.0)() and limit_s <= 0
     found = (
-        at_once(own, limits, least) if hurried else reach(own, limits, least, effort.price_steps, clock.after(REACHED))
+        at_once(own, limits, least)
+        if limit_s <= 0 and clock.after(1.0)()
+        else reach(own, limits, least, effort.price_steps, stop=clock.after(REACHED), spread=threads)
     )
     proof = _proof(own, limits, found, effort, clock)
-    return _answer(problem, own, limits, search(own, limits, proof, effort, clock, spread), jobs, offers, clock)
+    best = search(own, limits, proof, effort, clock=clock, spread=spread)
+    return _answer(problem, own, limits, best, jobs=jobs, offers=offers, clock=clock)
 
 
 def _proof(problem: Problem, limits: Resources, found: Reach, effort: Effort, clock: Clock) -> Proof:
@@ -83,10 +89,13 @@ def _proof(problem: Problem, limits: Resources, found: Reach, effort: Effort, cl
     pool, prices = found
     value = values(pool.columns, prices, limits, pool.beyond_usd)
     linear = dual_value(value, prices, limits)
+    over = clock.after(PROVEN)
+    if over() or not effort.packing_steps:
+        regret = np.maximum(priced(pool.columns, prices, limits) - value[pool.columns.job], 0.0)
+        return Proof(pool, prices, value, regret, max(linear, 0.0))
     packing = Packing(pool.columns, limits, prices)
     packed = packing.evaluate(value)
-    over = clock.after(PROVEN)
-    if not over() and effort.packing_steps:
+    if not over():
         ceiling = np.minimum(problem.unplaced_usd, pool.beyond_usd)
         better = packing.ascend(value, ceiling, packed.bound_usd * 1.01, effort.packing_steps, over)
         again: Packed = packing.evaluate(better)
@@ -141,6 +150,7 @@ def _answer(
     own: Problem,
     limits: Resources,
     found: Found | None,
+    *,
     jobs: IntArray,
     offers: IntArray,
     clock: Clock,
@@ -152,7 +162,9 @@ def _answer(
     placed = _placed(columns, at, count, len(limits.capacity_nodes))
     mine = np.empty(count, np.int64)
     mine[jobs] = np.arange(count)
-    offer, option, nodes, usd, money = (column[mine] for column in placed)
+    offer, option = placed[0][mine], placed[1][mine]
+    nodes, usd, money = placed[2][mine], placed[3][mine], placed[4][mine]
+    total = fsum(placed[3])  # exact, so that the order of the jobs does not matter
     node = np.empty(len(offers))
     node[offers] = prices.node[:-1] if prices else 0.0
     return Solution(
@@ -161,8 +173,8 @@ def _answer(
         nodes=nodes,
         usd=usd,
         money_usd=money,
-        objective_usd=float(usd.sum()),
-        bound_usd=min(found.bound_usd, float(usd.sum())) if found else 0.0,
+        objective_usd=total,
+        bound_usd=min(found.bound_usd, total) if found else 0.0,
         node_price_usd=node,
         quota_price_usd=prices.quota if prices else np.zeros(len(problem.quotas.cap)),
         budget_price=prices.budget[:-1] if prices else np.zeros(len(problem.budget_usd)),

@@ -43,7 +43,7 @@ class State:
         return ok
 
     def move(self, jobs: Iterable[int], rows: Iterable[int]) -> bool:
-        """Put every job of `jobs` on its column of `rows` at once; False, and nothing done, where a limit would break."""
+        """Put every job of `jobs` on its column of `rows` at once; False, and nothing done, where a limit breaks."""
         columns, limits = self.columns, self.limits
         nodes: dict[int, float] = {}
         money: dict[int, float] = {}
