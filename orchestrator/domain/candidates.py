@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -69,10 +69,15 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class PlanView:
-    """What a policy may look at."""
+    """What a policy may look at.
+
+    A policy that is asked the same more than once may keep in `memo`, under its name, what it worked out: it lives as
+    long as the plan, and no answer may depend on it.
+    """
 
     workload: Workload
     snapshot: Snapshot
+    memo: dict[str, object] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

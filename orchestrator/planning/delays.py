@@ -25,21 +25,25 @@ def with_delays(judges: Panel, least: Candidates) -> Candidates:
     Where no number of nodes on sale is in time the count stays, and the policy may refuse.
     """
     left_h = hours_left(judges.view.workload, judges.view.snapshot)
-    delay_h = None if left_h is None else judges.delay_h(least)
-    if left_h is None or delay_h is None:
+    if left_h is None or all(seat.delays is None for seat in judges.seats):
         return least
-    due = due_h(judges.view.workload, left_h, least.book)
-    late = np.flatnonzero((delay_h > 0) & (least.hours + delay_h > due))
+    book = least.book
+    due = due_h(judges.view.workload, left_h, book)
+    # A market sells the same machines in many places.
+    kind = least.sizing * len(book.fabric.vocab) + book.fabric.codes
+    stand, place = alike((kind, book.gpus, book.boot_s, least.nodes, due))
+    kinds, due = least.take(stand), due[stand]
+    delay_h = judges.delay_h(kinds)
+    if delay_h is None:
+        return least
+    late = np.flatnonzero((delay_h > 0) & (kinds.hours + delay_h > due))
     if not len(late):
         return least
-    few = least.take(late)
-    kind = few.sizing * len(few.book.fabric.vocab) + few.book.fabric.codes
-    rows, index = alike((kind, few.book.gpus, few.book.boot_s, few.nodes, due[late]))
-    pace = paces(few.sizings)
-    found = _in_time(_Asked(judges, few.take(rows), due[late[rows]], pace), delay_h[late[rows]])[index]
-    stock = few.book.available
-    more = np.flatnonzero((found > few.nodes) & ((stock == UNKNOWN) | (found <= stock)))
-    return _changed(least, late[more], found[more], pace)
+    pace, wanted = paces(least.sizings), np.zeros(len(kinds), np.int64)
+    wanted[late] = _in_time(_Asked(judges, kinds.take(late), due[late], pace), delay_h[late])
+    nodes, stock = wanted[place], book.available
+    more = np.flatnonzero((nodes > least.nodes) & ((stock == UNKNOWN) | (nodes <= stock)))
+    return _changed(least, more, nodes[more], pace)
 
 
 def _changed(least: Candidates, rows: IntArray, nodes: IntArray, pace: Paces) -> Candidates:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
-from orchestrator.domain.alike import alike
 from orchestrator.domain.candidates import Candidates, PlanView, Refusals, Usd
 from orchestrator.domain.contracts import PolicyContext
 from orchestrator.domain.deadline import hours_left
@@ -17,6 +16,9 @@ from orchestrator.domain.offerbook import FloatArray
 from orchestrator.domain.reason import ReasonCode
 from orchestrator.domain.sizing import FiniteWork, Sizing
 from orchestrator.domain.workload import FineTune, Training, Workload
+
+if TYPE_CHECKING:  # loaded by jobs of several nodes
+    from policies.interconnect.exchange import Delays
 
 NAME = "interconnect"
 TERM = "slow-network"
@@ -75,12 +77,12 @@ class InterconnectPolicy:
 
     def notes(self, view: PlanView, candidates: Candidates) -> Sequence[str]:
         """By how much the best placement is delayed, and whose links do not join what they should."""
-        notes = []
+        notes, job = [], view.workload
         delay_h = self._delay_h(view, candidates)
-        if delay_h is not None and len(candidates) and delay_h[0] > SAID_FROM * candidates.hours[0]:
-            settings = overridden(view.workload, NAME, self._settings)
+        said = delay_h is not None and len(candidates) and delay_h[0] > SAID_FROM * candidates.hours[0]
+        if said and delay_h is not None and isinstance(job, Training | FineTune):
             assumed = " (assumed)" if importlib.import_module(WIRING).unknown(candidates.book)[0] else ""
-            gbit_s = 8.0 * self._node_gb_s(view, candidates, settings)[0]
+            gbit_s = 8.0 * self._delays(view, job, candidates).node_gb_s(candidates.book)[0]
             left_h = hours_left(view.workload, view.snapshot.taken_at)
             late = left_h is not None and candidates.hours[0] + delay_h[0] > left_h
             notes.append(
@@ -104,37 +106,27 @@ class InterconnectPolicy:
     def _delay_h(self, view: PlanView, candidates: Candidates) -> FloatArray | None:
         """Hours that the network adds, shape (n,); None where nothing is trained on several nodes."""
         workload = view.workload
-        if not isinstance(workload, Training | FineTune):
+        if not isinstance(workload, Training | FineTune) or not (candidates.nodes > 1).any():
             return None
-        several = np.flatnonzero(candidates.nodes > 1)
-        if not len(several):
-            return None
-        settings = overridden(workload, NAME, self._settings)
-        few = candidates.take(several)
-        book = few.book
-        kind = few.sizing * len(book.fabric.vocab) + book.fabric.codes
-        # A market sells the same machines in many places.
-        rows, index = alike((kind, book.gpus, few.nodes, book.boot_s, few.hours_p10))
-        few = few.take(rows)
-        found = np.zeros(len(candidates), np.float64)
-        node_gb_s = self._node_gb_s(view, few, settings)
-        found[several] = importlib.import_module(EXCHANGE).extra_hours(workload, few, node_gb_s)[index]
-        return found
+        return self._delays(view, workload, candidates).hours(candidates)
 
-    def _node_gb_s(self, view: PlanView, candidates: Candidates, settings: Mapping[str, float]) -> FloatArray:
-        devices = {device.name: device for device in view.snapshot.accelerators}
-        # A network that carries nothing would never end: the least is a modem's.
-        least = max(settings["ethernet_gbit_s"], 1e-4)
-        found: FloatArray = importlib.import_module(WIRING).fabric_gb_s(candidates.book, devices, least)
-        return found
+    def _delays(self, view: PlanView, workload: Training | FineTune, candidates: Candidates) -> Delays:
+        """Of the view's job, kept with the view: a plan asks a dozen times."""
+        kept, ethernet = view.memo.get(NAME), overridden(workload, NAME, self._settings)["ethernet_gbit_s"]
+        exchange = importlib.import_module(EXCHANGE)
+        if not isinstance(kept, exchange.Delays) or not kept.suits(candidates, ethernet):
+            kept = view.memo[NAME] = exchange.Delays(workload, candidates, view.snapshot.accelerators, ethernet)
+        return cast("Delays", kept)
 
     def _slow(self, view: PlanView, candidates: Candidates, settings: Mapping[str, float]) -> list[Refusals]:
-        gang = isinstance(view.workload, Training | FineTune)
-        if not gang or not (candidates.nodes > 1).any():
+        job = view.workload
+        if not isinstance(job, Training | FineTune) or not (candidates.nodes > 1).any():
             return []
         limit, several = settings["min_gbit_s"], candidates.nodes > 1
         untold = several & importlib.import_module(WIRING).unknown(candidates.book)
-        each = 8.0 * self._node_gb_s(view, candidates, settings) / np.maximum(candidates.book.gpus, 1.0)
+        each = (
+            8.0 * self._delays(view, job, candidates).node_gb_s(candidates.book) / np.maximum(candidates.book.gpus, 1.0)
+        )
         short = np.where(several, limit - each, 0.0)
         silent = f"nobody says how fast its nodes exchange data; {limit:g} Gbit/s a device are asked for"
         slow = f"the network is {{figure:,.1f}} Gbit/s a device short of the {limit:g} asked for"

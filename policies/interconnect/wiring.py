@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -41,15 +41,25 @@ LINKED_DEVICE: Mapping[str, int] = {"H200-NVL": 4}  # sold with bridges of two o
 
 def fabric_gb_s(book: OfferBook, devices: Mapping[str, Accelerator], unknown_gbit_s: float) -> FloatArray:
     """GB/s that one node sends to others, one way, shape (n,): `unknown_gbit_s` a device where nobody says."""
-    span = len(book.accelerator.vocab)
-    pair = book.fabric.codes.astype(np.int64) * span + book.accelerator.codes
-    seen = np.zeros(span * len(book.fabric.vocab), np.bool_)  # a few thousand: sorting the offers would take longer
-    seen[pair] = True
-    each = np.full(len(seen), np.nan, np.float64)
-    for code in np.flatnonzero(seen).tolist():
-        each[code] = _device_gb_s(book.fabric.vocab[code // span], book.accelerator.vocab[code % span], devices)
-    column = each[pair]
-    return np.where(np.isnan(column), unknown_gbit_s / 8.0, column) * np.maximum(book.gpus, 1.0)
+    each = rates_gb_s(book.fabric.vocab, book.accelerator.vocab, devices, unknown_gbit_s)
+    column: FloatArray = each[book.fabric.codes, book.accelerator.codes] * np.maximum(book.gpus, 1.0)
+    return column
+
+
+def rates_gb_s(
+    fabrics: Sequence[str], names: Sequence[str], devices: Mapping[str, Accelerator], unknown_gbit_s: float
+) -> FloatArray:
+    """GB/s of one device into each fabric, shape (fabrics, names): `unknown_gbit_s` where nobody says."""
+    rates = np.full((len(fabrics), len(names)), unknown_gbit_s / 8.0)
+    row = {fabric: index for index, fabric in enumerate(fabrics)}
+    generations = [devices[name].generation if name in devices else "" for name in names]
+    known = frozenset(names)
+    # What is said of a device goes before its generation, and that before the fabric: the last that is written stays.
+    for (fabric, key), gb_s in sorted(DEVICE_GB_S.items(), key=lambda rate: (rate[0][1] in known, rate[0][1] != "")):
+        if fabric in row:
+            columns = [i for i, name in enumerate(names) if key in ("", name, generations[i])]
+            rates[row[fabric], columns] = gb_s
+    return rates
 
 
 def unknown(book: OfferBook) -> BoolArray:
@@ -63,12 +73,3 @@ def linked(device: Accelerator | None) -> float:
     if device is None:
         return 1.0
     return float(LINKED_DEVICE.get(device.name) or LINKED.get(device.link, 0) or np.inf)
-
-
-def _device_gb_s(fabric: str, name: str, devices: Mapping[str, Accelerator]) -> float:
-    """NaN where nobody says."""
-    generation = devices[name].generation if name in devices else ""
-    for key in (name, generation, ""):
-        if (fabric, key) in DEVICE_GB_S:
-            return DEVICE_GB_S[fabric, key]
-    return float("nan")
