@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from math import frexp
 from typing import NamedTuple
 
 import highspy
 import numpy as np
 
 from orchestrator.domain.offerbook import FloatArray, IntArray
+
+TOTAL_BITS = 14  # of the total in the unit that the library sees: its tolerances (1e-7 to 1e-6) are absolute
 
 
 class Task(NamedTuple):
@@ -47,7 +50,8 @@ def solve_task(task: Task) -> Answer:
         solver.setOptionValue(name, setting)
     model = highspy.HighsLp()
     model.num_col_, model.num_row_ = count, len(task.row_upper)
-    model.col_cost_, model.col_lower_, model.col_upper_ = task.cost, np.zeros(count), np.ones(count)
+    unit = 2.0 ** (frexp(float(task.cost[task.warm].sum()))[1] - TOTAL_BITS)  # a power of two: nothing is rounded
+    model.col_cost_, model.col_lower_, model.col_upper_ = task.cost / unit, np.zeros(count), np.ones(count)
     model.row_lower_, model.row_upper_ = task.row_lower, task.row_upper
     model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
     model.a_matrix_.start_, model.a_matrix_.index_, model.a_matrix_.value_ = task.start, task.row, task.value
@@ -63,4 +67,4 @@ def solve_task(task: Task) -> Answer:
     values = np.asarray(solver.getSolution().col_value)
     timed_out = solver.getModelStatus() == highspy.HighsModelStatus.kTimeLimit
     chosen = np.flatnonzero(values > 0.5) if len(values) == count else np.zeros(0, np.int64)
-    return Answer(chosen, float(info.mip_dual_bound), not timed_out)
+    return Answer(chosen, float(info.mip_dual_bound) * unit, not timed_out)

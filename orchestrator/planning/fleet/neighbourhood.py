@@ -18,6 +18,7 @@ LIBRARY = "highspy"
 GAP, NODES = 5e-4, 40
 FANOUT = 4  # columns of a job that its neighbours are looked for on
 CUT_LIMIT = 1e18
+BUDGET_BITS = 14  # of a budget in its own unit
 
 
 class Answer(Protocol):
@@ -122,14 +123,18 @@ def _summed(line: IntArray, place: IntArray, value: FloatArray) -> tuple[IntArra
 def _shared(
     state: State, jobs: IntArray, rows: IntArray, share: float
 ) -> list[tuple[FloatArray, tuple[IntArray, IntArray, FloatArray]]]:
-    """Budgets and quotas: what these jobs may use of each, and the entries (line, column, amount)."""
+    """Budgets and quotas: what these jobs may use of each, and the entries (line, column, amount).
+
+    Budgets are in a unit of their own size: the library's tolerances are absolute.
+    """
     columns, limits = state.columns, state.limits
     mine = state.at[jobs]
     team = limits.team[columns.job[rows]]
     budget = np.maximum(state.budget_left, 0.0) * share
     budget += np.bincount(limits.team[jobs], columns.money_usd[mine], minlength=len(budget))
     paid = np.flatnonzero(columns.money_usd[rows] > 0)
-    result = [(budget, (team[paid], paid, columns.money_usd[rows[paid]]))]
+    unit = np.exp2(np.frexp(np.where(np.isfinite(budget) & (budget > 0), budget, 1.0))[1] - BUDGET_BITS)
+    result = [(budget / unit, (team[paid], paid, columns.money_usd[rows[paid]] / unit[team[paid]]))]
     if len(limits.quota_cap):
         line, place, units = _quota_entries(state, rows)
         own_line, _, own = _quota_entries(state, mine)
@@ -207,7 +212,8 @@ def sweep(
 ) -> tuple[float, IntArray, bool]:
     """One round: `parts` neighbourhoods with nothing in common, around the jobs with most `loss` (J,), solved at once.
 
-    Returns what was saved, the jobs looked at, and whether every solver ended by its own limits.
+    All together get `seconds`, since `spread` may solve one after the other. Returns what was saved, the jobs looked
+    at, and whether every solver ended by its own limits.
     """
     taken = np.zeros(len(loss), np.bool_)
     closed = np.zeros(len(state.nodes_left), np.bool_)
@@ -224,8 +230,9 @@ def sweep(
         closed[state.columns.offer[rows]] = True
         closed[-1] = False
     share = 1.0 / max(1, len(groups))
+    each_s = seconds * share
     pieces = [
-        part(state, library, jobs, rows, share=share, gap=GAP, nodes=NODES, seconds=seconds) for jobs, rows in groups
+        part(state, library, jobs, rows, share=share, gap=GAP, nodes=NODES, seconds=each_s) for jobs, rows in groups
     ]
     answers: Sequence[Answer] = list(spread(library.solve_task, [piece.task for piece in pieces]))
     saved = sum(adopt(state, piece, answer) for piece, answer in zip(pieces, answers, strict=True))

@@ -26,7 +26,9 @@ WITHIN = 0.15  # columns with more regret, as a part of the job's value, are not
 FURTHER, ROOM = 2.0, 20  # jobs without a place: options up to so many times the value; of those with room, so many
 SETTLED, AFFORDED, SEARCHED = 0.75, 0.88, 0.97  # parts of a time limit after which each stage ends
 EXACT_NODES = 2000
-SAFE = 1e-6  # of a bound that a solver in floating point reports
+QUICK = 0.35  # of the time left, for the few columns that prices leave
+SAFE = 1e-7  # of a bound that a solver in floating point reports
+LEAST_S = 0.01  # for a task of the library: it takes no time limit of 0
 IDLE = 6  # neighbourhoods in a row without gain that end the search
 
 
@@ -49,6 +51,7 @@ class Found(NamedTuple):
     bound_usd: float
     method: str
     stopped: str
+    proven: bool  # whether the gap asked for is reached
     counters: dict[str, int]
 
 
@@ -59,7 +62,10 @@ class Guard(Protocol):
         """Seconds left."""
 
     def after(self, part: float) -> Callable[[], bool]:
-        """Whether a part of the limit is over."""
+        """Whether a part of the limit is over; asked only where a yes leaves work undone."""
+
+    def cut(self) -> None:
+        """Some work given so long was cut short."""
 
 
 def search(problem: Problem, limits: Resources, proof: Proof, effort: Effort, *, clock: Guard, spread: Spread) -> Found:
@@ -72,21 +78,29 @@ def search(problem: Problem, limits: Resources, proof: Proof, effort: Effort, *,
     settle(state, money, effort.rounds, clock.after(SETTLED))
     state = within(state, limits, proof.prices.budget, effort.rounds, clock.after(AFFORDED))
     counters["rounds"] = settle(state, state.columns.usd, effort.rounds, stop)
-    bound, method, stopped = proof.bound_usd, "greedy, ejection chains", "nothing more was gained"
-    library = None if stop() else solver()
-    if library is None:
-        method += "" if stop() else " (highspy is not installed: no part was solved exactly)"
-    elif state.usd() > bound * (1 + effort.gap):
-        method += ", parts solved by HiGHS"
-        regret = _regret(state.columns, proof, limits)
-        if len(state.at) <= effort.exact_jobs and len(state.columns.job) <= effort.exact_columns:
-            _solved(state, library, effort, clock)
-        counters["sweeps"] = _sweeps(state, library, regret, effort, clock=clock, spread=spread)
-        state, bound, whole = _whole(limits, proof, state, library, effort, clock=clock)
-        method += ", the whole solved by HiGHS" if whole else ""
-    if state.usd() <= bound * (1 + effort.gap):
-        stopped = "the proven gap is small enough"
-    return Found(state.columns, state.at, proof.prices, bound, method, stopped, counters)
+    bound, method = proof.bound_usd, "greedy, ejection chains"
+    if state.usd() > bound * (1 + effort.gap) and not stop():
+        library = solver()
+        if library is None:
+            method += " (highspy is not installed: no part was solved exactly)"
+        else:
+            method += ", parts solved by HiGHS"
+            counters["sweeps"] = _improved(state, library, proof, effort, limits=limits, clock=clock, spread=spread)
+            state, bound, whole = _whole(limits, proof, state, library, effort, clock=clock)
+            method += ", the whole solved by HiGHS" if whole else ""
+    proven = state.usd() <= bound * (1 + effort.gap)
+    stopped = "the proven gap is small enough" if proven else "nothing more was gained"
+    return Found(state.columns, state.at, proof.prices, bound, method, stopped, proven, counters)
+
+
+def _improved(
+    state: State, library: Solver, proof: Proof, effort: Effort, *, limits: Resources, clock: Guard, spread: Spread
+) -> int:
+    """All at once over the columns looked at where they are few, else in parts: the number of rounds."""
+    if len(state.at) <= effort.exact_jobs and len(state.columns.job) <= effort.exact_columns:
+        _solved(state, library, effort, clock, QUICK)
+        return 0
+    return _sweeps(state, library, _regret(state.columns, proof, limits), effort, clock=clock, spread=spread)
 
 
 def settle(state: State, cost: FloatArray, rounds: int, stop: Callable[[], bool], *, depth: int = 3) -> int:
@@ -195,13 +209,15 @@ def _sweeps(state: State, library: Solver, regret: FloatArray, effort: Effort, *
     tried = np.zeros(len(state.at))
     idle = 0
     for done in range(effort.sweeps):
-        if stop() or idle >= IDLE:
+        if idle >= IDLE or stop():
             return done
         loss = regret[state.at] / (1.0 + tried) ** 2
-        seconds = max(0.01, SEARCHED * clock.left_s())
-        saved, looked_at, _ = sweep(
+        seconds = max(LEAST_S, SEARCHED * clock.left_s())
+        saved, looked_at, finished = sweep(
             state, library, order, loss, size=effort.jobs_per_part, parts=effort.parts, seconds=seconds, spread=spread
         )
+        if not finished:
+            clock.cut()
         tried[looked_at] += 1.0
         idle = 0 if saved > 0 else idle + 1
     return effort.sweeps
@@ -215,7 +231,7 @@ def _whole(
     A column whose regret is more than what the placement costs above the bound is in no better placement; nor is an
     option that is no column, where it costs that much more than its job's value.
     """
-    if clock.after(SEARCHED)() or len(state.at) > effort.exact_jobs:
+    if len(state.at) > effort.exact_jobs or state.usd() <= proof.bound_usd * (1 + effort.gap):
         return state, proof.bound_usd, False
     above = state.usd() - proof.bound_usd
     pool = proof.pool
@@ -226,20 +242,25 @@ def _whole(
     if not whole or keep.sum() > effort.exact_columns:
         return state, proof.bound_usd, False
     standing = same_rows(state, pool.columns)
-    if standing is None:
+    if standing is None or clock.after(SEARCHED)():
         return state, proof.bound_usd, False
     keep[standing] = True
     best = moved(state, pool.columns.take(np.flatnonzero(keep)), limits)
     before = best.usd()
-    bound = min(before, _solved(best, library, effort, clock))
+    bound = min(before, _solved(best, library, effort, clock, SEARCHED))
     return best, max(proof.bound_usd, bound), True
 
 
-def _solved(state: State, library: Solver, effort: Effort, clock: Guard) -> float:
-    """All jobs placed anew over the state's columns; below what any placement over these can cost."""
+def _solved(state: State, library: Solver, effort: Effort, clock: Guard, patience: float) -> float:
+    """All jobs placed anew over the state's columns in `patience` of the time left.
+
+    Returns what no placement over these columns costs less than.
+    """
     everyone, rows = np.arange(len(state.at)), np.arange(len(state.columns.job))
-    seconds = max(0.01, SEARCHED * clock.left_s())
+    seconds = max(LEAST_S, patience * clock.left_s())
     piece = part(state, library, everyone, rows, share=1.0, gap=effort.gap / 2, nodes=EXACT_NODES, seconds=seconds)
     answer = library.solve_task(piece.task)
+    if not answer.finished:
+        clock.cut()
     adopt(state, piece, answer)
     return answer.bound - SAFE * abs(answer.bound)

@@ -22,7 +22,7 @@ class Effort:
     parts: int = 2  # solved at once where the caller's `spread` can
     exact_jobs: int = 150  # up to so many jobs, the whole is solved exactly
     exact_columns: int = 25_000  # and up to so many columns
-    gap: float = 1e-4  # proven gap at which the search stops
+    gap: float = 1e-6  # proven gap at which the search stops
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -25,7 +25,10 @@ DEFAULT = Effort()
 
 
 class Clock:
-    """Asks the caller's clock, if there is one, whether a part of the time limit is over."""
+    """Asks the caller's clock, if there is one, whether a part of the time limit is over.
+
+    It is asked only where there is more to do: `late` then says that work was left undone for want of time.
+    """
 
     def __init__(self, elapsed: Callable[[], float] | None, limit_s: float) -> None:
         self._elapsed, self._limit_s = elapsed, limit_s
@@ -45,6 +48,10 @@ class Clock:
             return True
 
         return over
+
+    def cut(self) -> None:
+        """A clock elsewhere ended work that was given so long."""
+        self.late = True
 
 
 def solve(
@@ -90,7 +97,7 @@ def _proof(problem: Problem, limits: Resources, found: Reach, effort: Effort, cl
     value = values(pool.columns, prices, limits, pool.beyond_usd)
     linear = dual_value(value, prices, limits)
     over = clock.after(PROVEN)
-    if over() or not effort.packing_steps:
+    if not effort.packing_steps or over():
         regret = np.maximum(priced(pool.columns, prices, limits) - value[pool.columns.job], 0.0)
         return Proof(pool, prices, value, regret, max(linear, 0.0))
     packing = Packing(pool.columns, limits, prices)
@@ -179,10 +186,17 @@ def _answer(
         quota_price_usd=prices.quota if prices else np.zeros(len(problem.quotas.cap)),
         budget_price=prices.budget[:-1] if prices else np.zeros(len(problem.budget_usd)),
         method=found.method if found else "nothing to place",
-        stopped="the time limit" if clock.late else (found.stopped if found else "done"),
+        stopped=_ended(found, clock),
         reproducible=not clock.late,
         counters=found.counters if found else {},
     )
+
+
+def _ended(found: Found | None, clock: Clock) -> str:
+    """What ended the search: a proof before all else, then the clock."""
+    if found is None:
+        return "done"
+    return "the time limit" if clock.late and not found.proven else found.stopped
 
 
 def _placed(
