@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -168,11 +168,16 @@ class Plane:
         self.until("the host is gone", lambda: not known.alive)
 
     def kill_everything(self) -> None:
-        """kill -9 of the control plane's every process, at once."""
-        for pid in self.family():
-            os.kill(pid, signal.SIGKILL)
+        """kill -9 of the control plane's every process, at once, and of those that were just being born."""
+
+        def gone() -> bool:
+            for pid in self.family():
+                with suppress(ProcessLookupError):  # it may end by itself in between: Ray's helpers follow one another
+                    os.kill(pid, signal.SIGKILL)
+            return not self.family()
+
         self.frozen.clear()
-        self.until("the control plane is gone", lambda: not self.family())
+        self.until("the control plane is gone", gone)
 
     def purchases(self) -> int:
         """How many leases the market has ever sold."""
