@@ -12,6 +12,7 @@ from orchestrator.domain.contracts import (
     PolicyFactory,
     Provider,
     ProviderFactory,
+    Surveys,
     WarnsOfReclaim,
 )
 from orchestrator.domain.errors import ConfigError
@@ -55,6 +56,7 @@ def capabilities(provider: Provider) -> frozenset[Capability]:
     offered = {
         Capability.WARNS_OF_RECLAIM: isinstance(provider, WarnsOfReclaim),
         Capability.DESCRIBES_ACCELERATORS: isinstance(provider, DescribesAccelerators),
+        Capability.SURVEYS: isinstance(provider, Surveys),
     }
     return frozenset(capability for capability, has in offered.items() if has)
 

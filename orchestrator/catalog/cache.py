@@ -24,6 +24,7 @@ from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.offerbook import (
     FLOAT_COLUMNS,
     INT_COLUMNS,
+    OPTIONAL,
     WORD_COLUMNS,
     Column,
     FloatArray,
@@ -37,7 +38,7 @@ SUFFIX = ".offers"
 PREFIX = struct.Struct("<QI")  # length of the rest and its CRC-32
 LENGTH = struct.Struct("<Q")  # of the header
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-ORDER = (*FLOAT_COLUMNS, *INT_COLUMNS, *WORD_COLUMNS)
+ORDER = (*FLOAT_COLUMNS, *INT_COLUMNS, *WORD_COLUMNS)  # those of OPTIONAL that a book has follow
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,11 +154,15 @@ def _sync_folder(folder: Path) -> None:
 
 def _encode(book: OfferBook, notes: Mapping[str, str]) -> list[bytes]:
     vocab = {name: list(getattr(book, name).vocab) for name in WORD_COLUMNS}
-    text = json.dumps({"rows": len(book), "vocab": vocab, "notes": dict(notes)}, separators=(",", ":")).encode()
+    known: dict[str, object] = {"rows": len(book), "vocab": vocab, "notes": dict(notes)}
+    more = [name for name in OPTIONAL if getattr(book, name) is not None]
+    if more:
+        known["more"] = more
+    text = json.dumps(known, separators=(",", ":")).encode()
     start = len(MAGIC) + PREFIX.size + LENGTH.size + len(text)
     header = text + b" " * (-start % 8)
     pieces = [LENGTH.pack(len(header)), header]
-    for name in ORDER:
+    for name in (*ORDER, *more):
         column = getattr(book, name)
         values = column.codes if isinstance(column, Words) else column
         pieces.append(np.ascontiguousarray(values, _dtype(name)).tobytes())
@@ -185,7 +190,7 @@ def _decode(data: bytes) -> Stored:
     header = json.loads(data[start + LENGTH.size : offset])
     rows = int(header["rows"])
     columns: dict[str, Column] = {}
-    for name in ORDER:
+    for name in (*ORDER, *header.get("more", ())):
         if name in WORD_COLUMNS:
             codes: npt.NDArray[np.int32] = np.frombuffer(data, "<i4", rows, offset)
             columns[name] = Words(codes, tuple(header["vocab"][name]))
@@ -198,6 +203,6 @@ def _decode(data: bytes) -> Stored:
 
 
 def _dtype(name: str) -> str:
-    if name in FLOAT_COLUMNS:
+    if name in FLOAT_COLUMNS or isinstance(OPTIONAL.get(name), float):
         return "<f8"
-    return "<i8" if name in INT_COLUMNS else "<i4"
+    return "<i8" if name in INT_COLUMNS or name in OPTIONAL else "<i4"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from orchestrator.catalog.agreements import MARK, Negotiated, negotiated
 from orchestrator.domain.accelerator import Accelerator
-from orchestrator.domain.contracts import DescribesAccelerators, Provider, WarnsOfReclaim
+from orchestrator.domain.contracts import DescribesAccelerators, Provider, Survey, WarnsOfReclaim, survey
 from orchestrator.domain.lease import Boot, Lease, ReclaimNotice
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.offerbook import OfferBook
@@ -24,6 +24,11 @@ class Negotiating:
     def offers(self) -> OfferBook:
         """As the provider's, at negotiated prices."""
         return negotiated(self._inner.offers(), self._prices)
+
+    def survey(self) -> Survey:
+        """As the provider's, at negotiated prices; without gaps where it tells of none."""
+        found = survey(self._inner)
+        return Survey(negotiated(found.book, self._prices), found.gaps)
 
     def acquire(self, offer: Offer, nodes: int, *, token: str, boot: Boot) -> Lease:
         """As the provider's; the lease is billed at the negotiated price."""

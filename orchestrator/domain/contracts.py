@@ -76,6 +76,7 @@ class Capability(StrEnum):
 
     WARNS_OF_RECLAIM = "warns-of-reclaim"
     DESCRIBES_ACCELERATORS = "describes-accelerators"
+    SURVEYS = "surveys"
 
 
 @runtime_checkable
@@ -94,6 +95,34 @@ class DescribesAccelerators(Protocol):
     def accelerators(self) -> Sequence[Accelerator]:
         """Facts of the devices its offers name. Raises: TransientError."""
         ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """What is on sale, and in words what did not answer or had to be left out and so may hide more.
+
+    "us-east-2: no answer within 20 s", "41 instance types without a price: p6.48xlarge, ...".
+    """
+
+    book: OfferBook
+    gaps: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Surveys(Protocol):
+    """The provider asks in several places, of which some may fail while others answer.
+
+    `offers` gives the same book, and raises only where nothing answered.
+    """
+
+    def survey(self) -> Survey:
+        """As `offers`, with what is missing. Raises: AuthError, TransientError where nothing answered."""
+        ...
+
+
+def survey(provider: Provider) -> Survey:
+    """What is on sale at `provider`, with the gaps where it tells of them. Raises: AuthError, TransientError."""
+    return provider.survey() if isinstance(provider, Surveys) else Survey(provider.offers())
 
 
 class Policy(Protocol):

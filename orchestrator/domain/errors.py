@@ -8,8 +8,8 @@
     ├── Infeasible                exit 3: no placement; carries the plan with its refusals
     ├── Unplaced                  exit 3: some jobs of a fleet have no place
     ├── ProviderError             exit 4
-    │   ├── CapacityError         next candidate
-    │   ├── QuotaError            next provider
+    │   ├── CapacityError         next candidate beyond its scope
+    │   ├── QuotaError            next candidate beyond its scope: a provider, where it does not say
     │   ├── AuthError             provider off
     │   ├── TransientError        same call again after `retry_after_s`
     │   └── LeaseNotFound         success for a release
@@ -23,6 +23,7 @@ Anything else that escapes is a bug and exits 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -115,12 +116,35 @@ class ProviderError(IsoflopError):
         return (type(self), (self.provider, self.detail))
 
 
-class CapacityError(ProviderError):
+class Scope(StrEnum):
+    """How far a refusal reaches: what else would be refused alike."""
+
+    ZONE = "zone"  # this instance type in this zone
+    REGION = "region"  # this instance type in this region
+    PROVIDER = "provider"  # all that the provider sells
+
+
+class Blocking(ProviderError):
+    """A refusal that others would meet as well, as far as `scope` says."""
+
+    default = Scope.ZONE
+
+    def __init__(self, provider: str, detail: str, scope: Scope | None = None) -> None:
+        self.scope = scope or self.default
+        super().__init__(provider, detail)
+
+    def __reduce__(self) -> tuple[type[Blocking], tuple[object, ...]]:
+        return (type(self), (self.provider, self.detail, self.scope))
+
+
+class CapacityError(Blocking):
     """Sold out: try the next candidate."""
 
 
-class QuotaError(ProviderError):
-    """The account's quota is used up: try the next provider."""
+class QuotaError(Blocking):
+    """The account's quota is used up: try what the quota does not cover."""
+
+    default = Scope.PROVIDER
 
 
 class AuthError(ProviderError):

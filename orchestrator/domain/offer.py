@@ -29,7 +29,9 @@ class Offer:
     """One instance type in one place under one kind of billing.
 
     `usd_per_hour` is for one node with all its GPUs. `gpus` may be a fraction. `available` counts nodes: 0 is sold out,
-    None is unknown. `interruption_rate` is the hazard of losing the node, per hour; None is unknown.
+    None is unknown. `interruption_rate` is the hazard of losing the node, per hour; None is unknown. `quota_nodes` is
+    how many more nodes the account's quota allows, and `obtainability` the chance, from 0 to 1, that a purchase now
+    goes through, as the vendor advises; None is unknown.
     """
 
     provider: str
@@ -50,6 +52,8 @@ class Offer:
     min_billing_s: float  # the least time one lease is billed for
     observed_at: datetime
     source: str
+    quota_nodes: int | None = None
+    obtainability: float | None = None
 
     @property
     def place(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from math import isnan
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
@@ -17,7 +18,7 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
-UNKNOWN = -1  # in the `available` column
+UNKNOWN = -1  # in the columns `available` and `quota_nodes`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +89,9 @@ class OfferBook(_Part):
 
     Units as in `Offer`; `available` is -1 and `interruption_rate` NaN where unknown; `observed_at` is whole seconds
     since the epoch. A hundred thousand offers are one value that loads in milliseconds.
+
+    The columns of `OPTIONAL` are None where nothing is known of any offer, and then cost nothing: `quota_nodes` is -1,
+    `obtainability` NaN where unknown.
     """
 
     provider: Words
@@ -108,12 +112,14 @@ class OfferBook(_Part):
     boot_s: FloatArray
     min_billing_s: FloatArray
     observed_at: IntArray
+    quota_nodes: IntArray | None = None
+    obtainability: FloatArray | None = None
 
     if not TYPE_CHECKING:  # only columns are ever missing, and their types are above
 
-        def __getattr__(self, name: str) -> Column:
+        def __getattr__(self, name: str) -> Column | None:
             column = getattr(object.__getattribute__(self, "_whole"), name)
-            taken = column.take(self._rows)
+            taken = None if column is None else column.take(self._rows)
             object.__setattr__(self, name, taken)
             return taken
 
@@ -136,23 +142,41 @@ class OfferBook(_Part):
             "available": np.array(stock, np.int64),
             "observed_at": np.array([int(o.observed_at.timestamp()) for o in offers], np.int64),
         }
+        if any(o.quota_nodes is not None for o in offers):
+            quotas = [UNKNOWN if o.quota_nodes is None else o.quota_nodes for o in offers]
+            columns["quota_nodes"] = np.array(quotas, np.int64)
+        if any(o.obtainability is not None for o in offers):
+            chances = [unknown if o.obtainability is None else o.obtainability for o in offers]
+            columns["obtainability"] = np.array(chances, np.float64)
         return cls.from_columns(columns).sort()
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Column]) -> OfferBook:
-        """A book of ready columns, one per field, in the order they stand: `sort` it unless they were written sorted.
+        """A book of ready columns, in the order they stand: `sort` it unless they were written sorted.
+
+        Those of `OPTIONAL` may be left out.
 
         Raises: ValueError where a column is missing, unknown, or of another length than the rest.
         """
-        if set(columns) != {field.name for field in fields(cls)}:
+        if set(columns) - set(OPTIONAL) != {field.name for field in fields(cls)} - set(OPTIONAL):
             raise ValueError(f"an offer book has the columns {', '.join(field.name for field in fields(cls))}")
         if len({len(column) for column in columns.values()}) > 1:
             raise ValueError("the columns of an offer book have one length")
         return cls(**cast(dict[str, Any], dict(columns)))
 
     def columns(self) -> dict[str, Column]:
-        """Every column by its name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """Every column that it has by its name."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: column for name, column in found.items() if column is not None}
+
+    @property
+    def most_nodes(self) -> IntArray:
+        """Shape (n,): how many nodes can be bought, by stock and quota; UNKNOWN where neither is known."""
+        quota = self.quota_nodes
+        if quota is None:
+            return self.available
+        tighter = (self.available == UNKNOWN) | ((quota != UNKNOWN) & (quota < self.available))
+        return np.where(tighter, quota, self.available)
 
     @classmethod
     def empty(cls) -> OfferBook:
@@ -169,8 +193,8 @@ class OfferBook(_Part):
         numbers = {
             name: np.concatenate([getattr(book, name) for book in books]) for name in FLOAT_COLUMNS + INT_COLUMNS
         }
-        joined = cls.from_columns({**words, **numbers})
-        rest = [name for name in (*WORD_COLUMNS, *FLOAT_COLUMNS, *INT_COLUMNS) if name not in (*KEY, "usd_per_hour")]
+        joined = cls.from_columns({**words, **numbers, **_optional(books)})
+        rest = [name for name in joined.columns() if name not in (*KEY, "usd_per_hour")]
         order = np.lexsort(
             (
                 *(_sortable(getattr(joined, name)) for name in rest),  # ties too have one order, whatever the books'
@@ -192,13 +216,15 @@ class OfferBook(_Part):
     def sort(self) -> OfferBook:
         """The same offers in the book's one order: by `KEY`, then every other column."""
         book = self._compact()
-        keys = [getattr(book, name) for name in (*INT_COLUMNS, *FLOAT_COLUMNS)]
+        keys = [getattr(book, name) for name in OPTIONAL if getattr(book, name) is not None]
+        keys += [getattr(book, name) for name in (*INT_COLUMNS, *FLOAT_COLUMNS)]
         keys += [getattr(book, name).codes for name in reversed(WORD_COLUMNS)]
         return book._copied(np.lexsort(keys)) if len(book) else book
 
     def _compact(self) -> OfferBook:
         words = {name: getattr(self, name).compact() for name in WORD_COLUMNS}
-        return OfferBook.from_columns({**self.columns(), **words})
+        columns = {name: column for name, column in self.columns().items() if name not in OPTIONAL or _says(column)}
+        return OfferBook.from_columns({**columns, **words})
 
     def take(self, rows: IntArray) -> OfferBook:
         """The rows named, in the order given: rows in rising order keep a sorted book sorted.
@@ -247,7 +273,38 @@ class OfferBook(_Part):
             min_billing_s=float(self.min_billing_s[row]),
             observed_at=datetime.fromtimestamp(int(self.observed_at[row]), UTC),
             source=self.source[row],
+            quota_nodes=self._quota(row),
+            obtainability=self._chance(row),
         )
+
+    def _quota(self, row: int) -> int | None:
+        if self.quota_nodes is None:
+            return None
+        quota = int(self.quota_nodes[row])
+        return None if quota == UNKNOWN else quota
+
+    def _chance(self, row: int) -> float | None:
+        if self.obtainability is None:
+            return None
+        chance = float(self.obtainability[row])
+        return None if isnan(chance) else chance
+
+
+def _optional(books: Sequence[OfferBook]) -> dict[str, Column]:
+    """The columns of `OPTIONAL` that any of `books` has, over all of them."""
+    found: dict[str, Column] = {}
+    for name, blank in OPTIONAL.items():
+        columns = [getattr(book, name) for book in books]
+        if any(column is not None for column in columns):
+            pairs = zip(books, columns, strict=True)
+            found[name] = np.concatenate([np.full(len(book), blank) if c is None else c for book, c in pairs])
+    return found
+
+
+def _says(column: Column) -> bool:
+    """Whether anything is known in an optional column."""
+    numbers = cast(FloatArray, column)
+    return bool(((numbers != UNKNOWN) & ~np.isnan(numbers)).any())
 
 
 KEY = ("provider", "region", "zone", "instance_type", "billing")  # what makes an offer the same offer
@@ -262,3 +319,5 @@ FLOAT_COLUMNS = (
     "min_billing_s",
 )
 INT_COLUMNS = ("available", "observed_at")
+OPTIONAL: Mapping[str, int | float] = MappingProxyType({"quota_nodes": UNKNOWN, "obtainability": float("nan")})
+"""Columns that a book may lack, with what stands for unknown."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from orchestrator.domain.accelerator import Accelerator
 from orchestrator.domain.network import EgressRate, Link, Network, Place
-from orchestrator.domain.offerbook import FLOAT_COLUMNS, INT_COLUMNS, WORD_COLUMNS, OfferBook
+from orchestrator.domain.offerbook import FLOAT_COLUMNS, INT_COLUMNS, OPTIONAL, WORD_COLUMNS, OfferBook
 from orchestrator.domain.sizing import Assumption
 from orchestrator.domain.standing import Commitment, Holding, ProviderScore, Spend
 
@@ -76,6 +76,9 @@ class Snapshot(_Known):
             digest.update(column.codes.tobytes())
         for name in FLOAT_COLUMNS + INT_COLUMNS:
             digest.update(getattr(self.book, name).tobytes())
+        for name in OPTIONAL:
+            if (column := getattr(self.book, name)) is not None:
+                digest.update(name.encode() + column.tobytes())
         return digest.hexdigest()
 
 

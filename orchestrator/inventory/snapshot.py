@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.domain.accelerator import Accelerator
-from orchestrator.domain.contracts import Clock, DescribesAccelerators, Provider
+from orchestrator.domain.contracts import Clock, DescribesAccelerators, Provider, survey
 from orchestrator.domain.errors import ProviderError
 from orchestrator.domain.network import Network
 from orchestrator.domain.offerbook import OfferBook
@@ -31,15 +31,17 @@ def take(
     """The market now: `base`, with the offers of every provider that answers in place of its offers in `base`.
 
     A provider that fails or does not answer within `deadline_s` seconds becomes a gap after those in `gaps`; its offers
-    in `base` stay as prices that cannot be bought. `buyable` names those that answered. Sold-out offers are kept. A
-    device that a provider describes goes before the table's of the same name. `taken_at` is when all answers were in.
+    in `base` stay as prices that cannot be bought. What a survey misses is a gap too, beside the offers that it found.
+    `buyable` names those that answered. Sold-out offers are kept. A device that a provider describes goes before the
+    table's of the same name. `taken_at` is when all answers were in.
 
     Raises: whatever a provider raises beyond ProviderError, and ValueError where it answers in another's name: both are
     faults of its adapter, and a plan from them would be wrong.
     """
     answers, silent = _ask(providers, deadline_s)
     found = {name: answer for name, answer in answers.items() if isinstance(answer, _Answer)}
-    blind = [Gap(name, error.detail) for name, error in answers.items() if isinstance(error, ProviderError)]
+    blind = [Gap(name, detail) for name, answer in found.items() for detail in answer.gaps]
+    blind += [Gap(name, error.detail) for name, error in answers.items() if isinstance(error, ProviderError)]
     blind += [Gap(name, f"no answer within {deadline_s:g} s") for name in silent]
     for name in sorted(found):
         strangers = set(found[name].offers.provider.compact().vocab) - {name}
@@ -60,6 +62,7 @@ def take(
 class _Answer:
     offers: OfferBook
     devices: tuple[Accelerator, ...]
+    gaps: tuple[str, ...]  # what is missing of an answer that came
 
 
 def _ask(
@@ -92,7 +95,8 @@ def _ask(
 
 def _listing(provider: Provider) -> _Answer:
     devices = tuple(provider.accelerators()) if isinstance(provider, DescribesAccelerators) else ()
-    return _Answer(provider.offers(), devices)
+    found = survey(provider)
+    return _Answer(found.book, devices, found.gaps)
 
 
 def _market(base: OfferBook, live: Sequence[tuple[str, OfferBook]]) -> OfferBook:

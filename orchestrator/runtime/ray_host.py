@@ -20,9 +20,8 @@ from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, Ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.domain.accelerator import Accelerator
-from orchestrator.domain.contracts import DescribesAccelerators, Provider
+from orchestrator.domain.contracts import DescribesAccelerators, Provider, Survey, survey
 from orchestrator.domain.errors import AuthError, ConfigError, IsoflopError, MissingCredentials, TransientError
-from orchestrator.domain.offerbook import OfferBook
 from orchestrator.runtime.gateway import Answer, Request, perform
 from orchestrator.runtime.log import log_to
 
@@ -97,9 +96,9 @@ class ProviderActor:
         """One of the controller's requests."""
         return self._attempt(lambda provider: perform(provider, request))
 
-    def offers(self) -> Outcome[OfferBook]:
-        """What is on sale."""
-        return self._attempt(lambda provider: provider.offers())
+    def survey(self) -> Outcome[Survey]:
+        """What is on sale, and what is missing of it."""
+        return self._attempt(survey)
 
     def accelerators(self) -> Outcome[tuple[Accelerator, ...]]:
         """Devices that no public table knows."""

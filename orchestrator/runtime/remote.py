@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, cast
 
 from orchestrator.domain.accelerator import Accelerator
+from orchestrator.domain.contracts import Survey
 from orchestrator.domain.lease import Boot, Lease
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.offerbook import OfferBook
@@ -30,7 +31,11 @@ class RemoteProvider:
 
     def offers(self) -> OfferBook:
         """See Provider."""
-        return cast(OfferBook, self._gateway.ask(self.name, "offers", timeout_s=self._timeout_s))
+        return self.survey().book
+
+    def survey(self) -> Survey:
+        """See Surveys; without gaps where the provider tells of none."""
+        return cast(Survey, self._gateway.ask(self.name, "survey", timeout_s=self._timeout_s))
 
     def accelerators(self) -> Sequence[Accelerator]:
         """See DescribesAccelerators; empty where the provider describes none."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrator.domain.offer import Billing, Tier
-from orchestrator.domain.offerbook import FLOAT_COLUMNS, INT_COLUMNS, WORD_COLUMNS, Column, OfferBook, Words
+from orchestrator.domain.offerbook import FLOAT_COLUMNS, INT_COLUMNS, OPTIONAL, WORD_COLUMNS, Column, OfferBook, Words
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | dict[str, Json] | None"
 Where: TypeAlias = tuple[str | int, ...]
@@ -41,7 +41,8 @@ def decode_book(value: object, where: Where) -> OfferBook:
     """The book of `encode_book`, in the same order. Raises: Undecodable."""
     if not isinstance(value, dict):
         raise Undecodable(where, "is not an object")
-    unknown = sorted(set(map(str, value)) ^ {*WORD_COLUMNS, *FLOAT_COLUMNS, *INT_COLUMNS})
+    given = set(map(str, value))
+    unknown = sorted((given - set(OPTIONAL)) ^ {*WORD_COLUMNS, *FLOAT_COLUMNS, *INT_COLUMNS})
     if unknown:
         raise Undecodable((*where, unknown[0]), "is missing, or not a column of an offer book")
     columns: dict[str, Column] = {name: _decode_words(value[name], name, (*where, name)) for name in WORD_COLUMNS}
@@ -49,6 +50,11 @@ def decode_book(value: object, where: Where) -> OfferBook:
         columns[name] = np.array(_numbers(value[name], (int, float, type(None)), (*where, name)), np.float64)
     for name in INT_COLUMNS:
         columns[name] = np.array(_numbers(value[name], (int,), (*where, name)), np.int64)
+    for name in given & set(OPTIONAL):
+        if isinstance(OPTIONAL[name], int):
+            columns[name] = np.array(_numbers(value[name], (int,), (*where, name)), np.int64)
+        else:
+            columns[name] = np.array(_numbers(value[name], (int, float, type(None)), (*where, name)), np.float64)
     try:
         return OfferBook.from_columns(columns)
     except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.offer import Billing, Offer
-from orchestrator.domain.offerbook import KEY, OfferBook, Words
+from orchestrator.domain.offerbook import KEY, UNKNOWN, OfferBook, Words
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.testing.builders import EPOCH, offer
 
@@ -25,6 +26,8 @@ offers = st.lists(
         usd_per_hour=st.floats(0.01, 1000),
         available=st.none() | st.integers(0, 100),
         interruption_rate=st.none() | st.floats(0, 1),
+        quota_nodes=st.none() | st.integers(0, 100),
+        obtainability=st.none() | st.floats(0, 1),
         observed_at=st.integers(0, 1000).map(lambda seconds: EPOCH + timedelta(seconds=seconds)),
     ),
     max_size=30,
@@ -86,3 +89,23 @@ def test_encoded_words_read_back_and_sort_as_words_do(words: list[str]) -> None:
     assert [words[row] for row in order] == sorted(words)
     kept = column.take(np.flatnonzero(column.codes % 2 == 0)).compact()
     assert set(kept.vocab) == {kept[row] for row in range(len(kept))}
+
+
+@given(offers)
+def test_what_nobody_knows_leaves_no_column_and_no_mark(given: list[Offer]) -> None:
+    silent = [replace(one, quota_nodes=None, obtainability=None) for one in given]
+    book = OfferBook.of(silent)
+    spoken = OfferBook.of([*silent, offer(region="zz", quota_nodes=3, obtainability=0.5)])
+    assert not {"quota_nodes", "obtainability"} & set(book.columns())
+    left = spoken.where(~spoken.region.isin(frozenset({"zz"}))).sort()
+    assert set(left.columns()) == set(book.columns())
+    ids = {Snapshot(taken_at=EPOCH, book=each, accelerators=()).id for each in (book, left)}
+    assert len(ids) == 1
+
+
+@given(offers)
+def test_at_most_as_many_nodes_can_be_bought_as_stock_and_quota_both_allow(given: list[Offer]) -> None:
+    book = OfferBook.of(given)
+    for one, most in zip(book, book.most_nodes.tolist(), strict=True):
+        known = [count for count in (one.available, one.quota_nodes) if count is not None]
+        assert most == (min(known) if known else UNKNOWN)

@@ -183,6 +183,8 @@ def books() -> st.SearchStrategy[OfferBook]:
         "observed_at": WHOLE_SECONDS,
         "available": st.none() | st.integers(0, 2**40),
         "interruption_rate": hazards,
+        "quota_nodes": st.none() | st.integers(0, 2**40),
+        "obtainability": st.none() | st.floats(0, 1),
     }
     parts = {name: overrides.get(name, finite if hint is float else of(hint)) for name, hint in hints.items()}
     return st.lists(st.builds(Offer, **parts), max_size=4).map(OfferBook.of)
@@ -194,6 +196,8 @@ BOOKS = books()
 def same_books(a: OfferBook, b: OfferBook) -> bool:
     def same(name: str) -> bool:
         left, right = getattr(a, name), getattr(b, name)
+        if left is None or right is None:
+            return left is right
         if isinstance(left, Words):
             return (
                 left.vocab == right.vocab

@@ -22,7 +22,10 @@ def same(a: OfferBook, b: OfferBook) -> bool:
         if isinstance(left, Words):
             if left.vocab != right.vocab or not np.array_equal(left.codes, right.codes):
                 return False
-        elif not np.array_equal(left, right, equal_nan=field.name == "interruption_rate"):
+        elif left is None or right is None:
+            if left is not right:
+                return False
+        elif not np.array_equal(left, right, equal_nan=left.dtype.kind == "f"):
             return False
     return True
 
@@ -43,6 +46,17 @@ def test_a_book_comes_back_as_it_was_stored(tmp_path: Path, book: OfferBook) -> 
     [back] = cache.load(tmp_path / "new" / "folder")
     assert same(back, book)
     assert list(back) == list(book)
+
+
+def test_quotas_and_advice_come_back_with_the_book_and_take_no_room_without(tmp_path: Path, book: OfferBook) -> None:
+    told = OfferBook.of([*book, offer(region="eu-west-3", quota_nodes=2), offer(region="eu-west-4", obtainability=0.7)])
+    plain, full = cache.store(book, tmp_path, "plain"), cache.store(told, tmp_path, "told")
+    back, again = cache.load(tmp_path)
+    assert same(back, book)
+    assert same(again, told)
+    assert list(again) == list(told)
+    assert b"quota_nodes" not in plain.read_bytes()
+    assert b"quota_nodes" in full.read_bytes()
 
 
 def test_the_empty_book_comes_back_empty(tmp_path: Path) -> None:

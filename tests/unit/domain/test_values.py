@@ -97,3 +97,12 @@ def test_a_book_refuses_columns_of_unequal_length() -> None:
         OfferBook.from_columns({**columns, "gpus": [1.0]})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match="has the columns"):
         OfferBook.from_columns({name: column for name, column in columns.items() if name != "gpus"})
+
+
+@pytest.mark.parametrize("kind", [errors.CapacityError, errors.QuotaError])
+@pytest.mark.parametrize("scope", [None, *errors.Scope])
+def test_a_refusal_keeps_its_scope_between_processes(kind: type[errors.Blocking], scope: errors.Scope | None) -> None:
+    error = pickle.loads(pickle.dumps(kind("aws", "no", scope)))
+    assert type(error) is kind
+    assert (error.provider, error.detail, str(error)) == ("aws", "no", "aws: no")
+    assert error.scope is (scope or kind.default)

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.domain.accelerator import Accelerator
+from orchestrator.domain.contracts import Survey
 from orchestrator.domain.errors import AuthError, TransientError
 from orchestrator.domain.lease import Boot, Lease
 from orchestrator.domain.network import Network
@@ -133,6 +134,21 @@ def test_a_failing_provider_is_a_gap_and_its_list_prices_stay_unbuyable(error: E
     assert found.gaps == (Gap("acme", "key refused"),)
     assert found.buyable == ("other",)
     assert [each.provider for each in found.book] == ["acme", "other"]
+
+
+class Surveyor(Shop):
+    """A provider some of whose regions did not answer."""
+
+    def survey(self) -> Survey:
+        return Survey(self._answer(), ("eu: no answer", "us-2: HTML in place of JSON"))
+
+
+def test_what_a_survey_misses_is_a_gap_beside_the_offers_that_it_found() -> None:
+    half = Surveyor("acme", lambda: OfferBook.of([offer()]))
+    found = look(half, failing("zeta", AuthError("zeta", "no")), base=[offer(region="old-town")])
+    assert found.gaps == (Gap("acme", "eu: no answer"), Gap("acme", "us-2: HTML in place of JSON"), Gap("zeta", "no"))
+    assert found.buyable == ("acme",)
+    assert [each.region for each in found.book] == ["us-east-1"]
 
 
 def test_a_provider_that_does_not_answer_is_a_gap_and_does_not_hold_the_others(hang: Callable[[str], Shop]) -> None:
