@@ -41,9 +41,14 @@ class Fits:
     def __init__(self, memory: MemoryModel, *, micro_batch: int) -> None:
         self.memory = memory
         self._micro_batch = micro_batch
-        self._lines = tuple(self._line(tensor) for tensor in TENSOR_PARALLEL)
+        self._lines: dict[int, _Line] = {}  # wide splits are rarely asked about
 
     def _line(self, tensor: int) -> _Line:
+        if tensor not in self._lines:
+            self._lines[tensor] = self._drawn(tensor)
+        return self._lines[tensor]
+
+    def _drawn(self, tensor: int) -> _Line:
         alone = self.memory.total(self.layout(Fit(tensor, tensor)))
         two = self.memory.total(self.layout(Fit(tensor * 2, tensor)))
         far = self.memory.total(self.layout(Fit(tensor * FAR, tensor)))
@@ -64,7 +69,10 @@ class Fits:
     def least(self, room: float) -> Fit | None:
         """The fewest devices with `room` bytes each that hold the job; None where MOST_DEVICES do not."""
         best: Fit | None = None
-        for line in self._lines:
+        for tensor in TENSOR_PARALLEL:
+            if best is not None and tensor >= best.devices:
+                break  # a wider split takes at least its own width
+            line = self._line(tensor)
             if line.alone <= room:
                 devices = line.tensor
             elif line.fixed < room and line.shared <= (room - line.fixed) * MOST_DEVICES:
@@ -81,5 +89,6 @@ class Fits:
 
     def smallest(self) -> tuple[float, float]:
         """Bytes that every device holds at the widest split, and the state that is shared out: for a refusal."""
-        line = min(self._lines, key=lambda each: each.fixed if each.fixed > 0 else inf)
+        lines = [self._line(tensor) for tensor in TENSOR_PARALLEL]
+        line = min(lines, key=lambda each: each.fixed if each.fixed > 0 else inf)
         return line.fixed, line.shared

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from orchestrator.domain.accelerator import Precision
@@ -80,6 +81,18 @@ class Adapter(NamedTuple):
         return self.dense + self.experts
 
 
+class _BySharding(dict[Sharding, _Rates]):
+    """Rates that are worked out when they are first asked for: most jobs are looked at in one sharding."""
+
+    def __init__(self, rates_of: Callable[[Sharding], _Rates]) -> None:
+        super().__init__()
+        self._rates_of = rates_of
+
+    def __missing__(self, sharding: Sharding) -> _Rates:
+        self[sharding] = rates = self._rates_of(sharding)
+        return rates
+
+
 class MemoryModel:
     """The memory of training one model in one precision by one method at one sequence length.
 
@@ -88,7 +101,7 @@ class MemoryModel:
     queries, gated networks and routed experts: every matrix keeps its input, attention keeps queries, keys, values and
     its output, a norm keeps its input. Dropout's masks are counted unless the model is known to be gated: such models
     are trained without. Layers are taken as evenly spread over the stages, parameters as evenly split
-    by tensor parallelism. Thread-safe: `terms` and `total` change nothing.
+    by tensor parallelism. Thread-safe: `terms` and `total` always answer the same.
     """
 
     def __init__(
@@ -123,8 +136,8 @@ class MemoryModel:
             matrices = 3.0 if parts.gated else 2.0
             self._dequantised = DEQUANTISED_BYTES * parts.feed_forward / (shape.layers * matrices)
         self._plane_bytes = 4.0 if precision in (Precision.FP32, Precision.TF32) else 2.0
-        self._by_sharding = {
-            sharding: _rates(
+        self._by_sharding = _BySharding(
+            lambda sharding: _rates(
                 _recipe_of(sharding, precision, method, framework),
                 sharding,
                 method,
@@ -135,8 +148,7 @@ class MemoryModel:
                 sequence=self._sequence,
                 chunked_loss=chunked_loss,
             )
-            for sharding in Sharding
-        }
+        )
 
     @property
     def assumptions(self) -> tuple[Assumption, ...]:

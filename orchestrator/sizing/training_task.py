@@ -68,6 +68,7 @@ class Task:
     fits: dict[Precision, Fits] = field(default_factory=dict)
     states: dict[Precision, tuple[Assumption, ...]] = field(default_factory=dict)
     held: dict[tuple[Precision, Fit], Terms] = field(default_factory=dict)
+    shown: dict[tuple[Terms, int], tuple[MemoryTerm, ...]] = field(default_factory=dict)
     checkpoints: dict[int, Checkpoints] = field(default_factory=dict)
     generations: dict[tuple[str, Kind], Generation] = field(default_factory=dict)
 
@@ -76,6 +77,12 @@ class Task:
         if (used, fit) not in self.held:
             self.held[used, fit] = self.fit_of(used).terms(fit)
         return self.held[used, fit]
+
+    def memory_of(self, terms: Terms, device: Accelerator, devices: int) -> tuple[MemoryTerm, ...]:
+        """As `memory_terms`; devices that hold the same differ in their overhead."""
+        if (terms, devices) not in self.shown:
+            self.shown[terms, devices] = memory_terms(terms, device, devices)[:-1]
+        return (*self.shown[terms, devices], overhead_term(device, devices))
 
     def state_of(self, used: Precision) -> tuple[Assumption, ...]:
         """What is said of the state and the activations on the fewest devices."""
@@ -210,8 +217,13 @@ def generation_notes(parameters: Parameters, device: Accelerator, kind: Kind) ->
 
 def memory_terms(terms: Terms, device: Accelerator, devices: int = 1) -> tuple[MemoryTerm, ...]:
     """What `devices` hold that each hold `terms`, the runtime's overhead included."""
-    held = (*zip(Terms._fields, terms, strict=True), ("overhead", memory.overhead_bytes(device)))
-    return tuple([MemoryTerm(name, size * devices / GIB) for name, size in held])
+    held = [MemoryTerm(name, size * devices / GIB) for name, size in zip(Terms._fields, terms, strict=True)]
+    return (*held, overhead_term(device, devices))
+
+
+def overhead_term(device: Accelerator, devices: int) -> MemoryTerm:
+    """What the runtime takes on `devices`."""
+    return MemoryTerm("overhead", memory.overhead_bytes(device) * devices / GIB)
 
 
 def sizing_of(task: Task, device: Accelerator, chosen: Arithmetic, estimate: Estimate) -> Sizing:
@@ -235,7 +247,7 @@ def sizing_of(task: Task, device: Accelerator, chosen: Arithmetic, estimate: Est
         precision=chosen.precision,
         min_gpus=least,
         flops=task.flops,
-        memory=memory_terms(terms, device, least),
+        memory=task.memory_of(terms, device, least),
         memory_per_gpu_gib=(sum(terms) + overhead) / GIB,
         capacity_per_gpu_gib=memory.capacity_bytes(device) / GIB,
         mfu=estimate.mfu,
