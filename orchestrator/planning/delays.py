@@ -41,16 +41,13 @@ def with_delays(judges: Panel, least: Candidates) -> Candidates:
         return least
     pace, wanted = paces(least.sizings), np.zeros(len(kinds), np.int64)
     wanted[late] = _in_time(_Asked(judges, kinds.take(late), due[late], pace), delay_h[late])
-    nodes, stock = wanted[place], book.available
-    more = np.flatnonzero((nodes > least.nodes) & ((stock == UNKNOWN) | (nodes <= stock)))
-    return _changed(least, more, nodes[more], pace)
-
-
-def _changed(least: Candidates, rows: IntArray, nodes: IntArray, pace: Paces) -> Candidates:
-    few = counted(least.take(rows), nodes, pace)
-    columns = {name: getattr(least, name).copy() for name in ("nodes", "hours", "hours_p10", "hours_p90")}
-    for name, column in columns.items():
-        column[rows] = getattr(few, name)
+    grown = counted(kinds, np.maximum(kinds.nodes, wanted), pace)
+    stock = book.available
+    more = ((stock == UNKNOWN) | (wanted[place] <= stock)) & (wanted > kinds.nodes)[place]
+    columns = {
+        name: np.where(more, getattr(grown, name)[place], getattr(least, name))
+        for name in ("nodes", "hours", "hours_p10", "hours_p90")
+    }
     return replace(least, **columns)
 
 

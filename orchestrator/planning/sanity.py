@@ -58,52 +58,83 @@ def absurd(book: OfferBook) -> Absurd:
     """
     unit = np.divide(book.usd_per_hour, book.gpus, out=np.full(len(book), np.nan), where=book.gpus > 0)
     owned, spot = (book.billing.isin(frozenset((str(kind),))) for kind in (Billing.OWNED, Billing.SPOT))
-    priced = np.isfinite(unit) & (unit > 0) & ~owned
     found = Absurd(np.zeros(len(book), np.bool_), unit, {})
-    for code in _suspects(book, unit, priced, spot):
-        rows = np.flatnonzero(priced & (book.accelerator.codes == code))
-        _compare(found, book, rows, spot[rows])
+    asked = _asked(book, unit, np.flatnonzero(np.isfinite(unit) & (unit > 0) & ~owned), spot)
+    for device in _suspects(asked):
+        _compare(found, asked, device)
     return found
 
 
-def _suspects(book: OfferBook, unit: FloatArray, priced: BoolArray, spot: BoolArray) -> list[int]:
+class _Asked(NamedTuple):
+    """Priced offers by what is asked for: groups of one device, kind of billing and provider, behind one another."""
+
+    rows: IntArray  # of the book, group by group
+    usd: FloatArray  # per GPU-hour, likewise
+    device: IntArray  # codes, shape (groups,), rising
+    spot: BoolArray
+    seller: IntArray
+    start: IntArray  # where each group begins
+    stop: IntArray
+
+
+def _asked(book: OfferBook, unit: FloatArray, rows: IntArray, spot: BoolArray) -> _Asked:
+    sellers = len(book.provider.vocab)
+    key = (book.accelerator.codes[rows].astype(np.int64) * 2 + spot[rows]) * sellers + book.provider.codes[rows]
+    small = len(book.accelerator.vocab) * 2 * sellers <= np.iinfo(np.int16).max
+    order = np.argsort(key.astype(np.int16) if small else key, kind="stable")  # by counting, for short integers
+    key, rows = key[order], rows[order]
+    start = np.flatnonzero(np.diff(key, prepend=-1))
+    kinds, seller = np.divmod(key[start], max(sellers, 1))
+    return _Asked(
+        rows=rows,
+        usd=unit[rows],
+        device=kinds // 2,
+        spot=kinds % 2 == 1,
+        seller=seller,
+        start=start,
+        stop=np.append(start[1:], len(key)),
+    )
+
+
+def _suspects(asked: _Asked) -> list[int]:
     """Devices with prices so far apart that one of them may be absurd: few, so that the rest costs next to nothing."""
-    size, codes = len(book.accelerator.vocab), book.accelerator.codes
-
-    def ends(mask: BoolArray) -> tuple[FloatArray, FloatArray]:
-        low, high = np.full(size, np.inf), np.full(size, -np.inf)
-        rows = np.flatnonzero(mask)
-        if len(rows):
-            short = codes[rows].astype(np.int16) if size < np.iinfo(np.int16).max else codes[rows]
-            order = np.argsort(short, kind="stable")  # by counting, for short integers
-            kinds, price = short[order], unit[rows][order]
-            starts = np.flatnonzero(np.diff(kinds, prepend=-1))
-            low[kinds[starts]] = np.minimum.reduceat(price, starts)
-            high[kinds[starts]] = np.maximum.reduceat(price, starts)
-        return low, high
-
-    low, high = ends(priced & ~spot)
-    spot_low, spot_high = ends(priced & spot)
-    wide = (low * CHEAP < high) | (spot_low * CHEAP_SPOT < high) | (spot_high > low * DEAR)
-    found: list[int] = np.flatnonzero(wide & np.isfinite(low)).tolist()
+    if not len(asked.start):
+        return []
+    lows, highs = np.minimum.reduceat(asked.usd, asked.start), np.maximum.reduceat(asked.usd, asked.start)
+    size = int(asked.device[-1]) + 1
+    low, high = np.full((2, size), np.inf), np.full((2, size), -np.inf)
+    billing = asked.spot.astype(np.int64)
+    np.minimum.at(low, (billing, asked.device), lows)
+    np.maximum.at(high, (billing, asked.device), highs)
+    wide = (low[0] * CHEAP < high[0]) | (low[1] * CHEAP_SPOT < high[0]) | (high[1] > low[0] * DEAR)
+    found: list[int] = np.flatnonzero(wide & np.isfinite(low[0])).tolist()
     return found
 
 
-def _compare(found: Absurd, book: OfferBook, rows: IntArray, spot: BoolArray) -> None:
-    """Mark the absurd among `rows`, all priced offers of one device."""
-    unit, seller = found.usd_per_gpu_hour[rows], book.provider.codes[rows]
-    sellers, counts = np.unique(seller[~spot], return_counts=True)
-    usual = np.array([np.median(unit[~spot & (seller == code)]) for code in sellers.tolist()], np.float64)
-    for code in np.unique(seller).tolist():
-        others = sellers != code
+def _compare(found: Absurd, asked: _Asked, device: int) -> None:
+    """Mark the absurd among the offers of `device`."""
+    mine = np.flatnonzero(asked.device == device)
+    listed = mine[~asked.spot[mine]]
+    sellers = asked.seller[listed]
+    usual = np.array([_median(asked.usd[asked.start[group] : asked.stop[group]]) for group in listed.tolist()])
+    counts = asked.stop[listed] - asked.start[listed]
+    for group in mine.tolist():
+        others = sellers != asked.seller[group]
         offers = int(counts[others].sum())
         if int(others.sum()) < LEAST_OTHERS or offers < LEAST_OFFERS:
             continue
         middle = np.sort(usual[others])
         low, high = float(middle[(len(middle) - 1) // 2]), float(middle[len(middle) // 2])
-        mine = seller == code
-        cheap = np.where(spot, CHEAP_SPOT, CHEAP)
-        wrong = rows[mine & ((unit * cheap < low) | (unit > DEAR * high))]
+        usd = asked.usd[asked.start[group] : asked.stop[group]]
+        cheap = CHEAP_SPOT if asked.spot[group] else CHEAP
+        wrong = asked.rows[asked.start[group] : asked.stop[group]][(usd * cheap < low) | (usd > DEAR * high)]
         if len(wrong):
             found.mask[wrong] = True
-            found.witnesses[int(book.accelerator.codes[rows[0]]), code] = Witness(low, high, len(middle), offers)
+            found.witnesses[device, int(asked.seller[group])] = Witness(low, high, len(middle), offers)
+
+
+def _median(values: FloatArray) -> float:
+    """`np.median` takes several times as long for a few values."""
+    low, high = (len(values) - 1) // 2, len(values) // 2
+    parted = np.partition(values, (low, high))
+    return float((parted[low] + parted[high]) / 2.0)
