@@ -28,6 +28,8 @@ class Endpoint:
     user: str = ""
     path: str = ""  # a folder on the node that belongs to the lease
     env: tuple[tuple[str, str], ...] = ()  # what a job there must see: which of the node's devices are the lease's
+    identity: str = ""  # the file with the private key that opens it; never the key
+    host_key: str = ""  # the node's public key in OpenSSH's form, known before the first connection; "" is unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
