@@ -11,7 +11,7 @@ import numpy as np
 from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray
 from orchestrator.planning.fleet.problem import Options
 
-CHUNK = 128  # jobs priced at once: a chunk's tables stay in the processor's cache
+CHUNK = 64  # jobs priced at once: a chunk's tables stay in the processor's cache
 
 
 class Rates(NamedTuple):
@@ -56,15 +56,40 @@ class CellMarket:
         start = np.searchsorted(cell[order], np.arange(cells + 1))
         return cls(jobs, rates, order, start, price[order], capacity_nodes[order])
 
-    def _entry_price(self, nodes: float, among: BoolArray | None) -> FloatArray:
-        """Shape (cells,): the lowest price at which a cell holds `nodes`; inf where it does not."""
-        least = np.full(len(self.start) - 1, np.inf)
+    def _entry(self, nodes: float, among: BoolArray | None = None) -> IntArray:
+        """Shape (cells,): the first of `order` in a cell that holds `nodes`, the cheapest; -1 where none does."""
+        row = np.full(len(self.start) - 1, -1)
         room = self.capacity >= nodes
         fits = np.flatnonzero(room if among is None else room & among[self.order])
         where = np.searchsorted(self.start, fits, side="right") - 1
         first = np.flatnonzero(np.diff(where, prepend=-1))
-        least[where[first]] = self.price[fits[first]]
-        return least
+        row[where[first]] = fits[first]
+        return row
+
+    def _entry_price(self, nodes: float, among: BoolArray | None) -> FloatArray:
+        """Shape (cells,): the lowest price at which a cell holds `nodes`; inf where it does not."""
+        row = self._entry(nodes, among)
+        return np.where(row >= 0, self.price[row], np.inf)
+
+    def cheapest(self, jobs: IntArray) -> tuple[IntArray, FloatArray]:
+        """Shape (jobs,) twice: the offer on which each of `jobs` costs least if it is alone (-1: none), and the USD."""
+        offer, usd = np.full(len(jobs), -1), np.full(len(jobs), np.inf)
+        prices: dict[float, FloatArray] = {}
+        entries: dict[float, IntArray] = {}
+        for low in range(0, len(jobs) if len(self.price) else 0, CHUNK):
+            rows = np.arange(low, min(len(jobs), low + CHUNK))
+            rates = self.rates(jobs[rows])
+            table = self._entry_usd(rates, prices)
+            usd[rows] = np.fmin.reduce(table, axis=1)
+            cell = (table == usd[rows][:, None]).argmax(axis=1)  # the first; argmin would take a NaN
+            nodes = np.broadcast_to(rates.nodes, table.shape)[np.arange(len(rows)), cell]
+            for size in np.unique(nodes).tolist():
+                if size not in entries:
+                    entries[size] = self.order[self._entry(size)]
+                same = nodes == size
+                offer[rows[same]] = entries[size][cell[same]]
+        offer[~np.isfinite(usd)] = -1
+        return offer, usd
 
     def least_usd(self, among: BoolArray | None = None) -> FloatArray:
         """Shape (J,): every job's cheapest option on the offers `among` (None: on any); inf where it has none."""

@@ -151,7 +151,10 @@ def nearest(columns: Columns, rank_by: FloatArray, count: int, within: FloatArra
     """
     rows = np.flatnonzero(rank_by <= within[columns.job])
     job = columns.job[rows]
-    order = np.argsort(job + 0.5 * (rank_by[rows] / np.maximum(within, 1e-300)[job]))  # one key: faster than two
+    rank_by = rank_by[rows]
+    top = float(rank_by[np.isfinite(rank_by)].max(initial=0.0))
+    part = np.minimum(rank_by / np.clip(within, 1e-300, max(top, 1e-300))[job], 1.5)  # beyond 1 is last all the same
+    order = np.argsort(job + 0.5 * part)  # one key: faster than two
     first = np.searchsorted(job, np.arange(len(columns.start) - 1))
     rank = np.arange(len(rows)) - first[job]
     take = (rank < count) | ((rank < count * (1 + SPREAD)) & ((rank + job) % SPREAD == 0))

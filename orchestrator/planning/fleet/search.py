@@ -29,7 +29,7 @@ EXACT_NODES = 2000
 QUICK = 0.35  # of the time left, for the few columns that prices leave
 SAFE = 1e-7  # of a bound that a solver in floating point reports
 LEAST_S = 0.01  # for a task of the library: it takes no time limit of 0
-IDLE = 6  # neighbourhoods in a row without gain that end the search
+IDLE = 6  # rounds in a row without gain that end the search, or as many as may look at every job once
 
 
 class Proof(NamedTuple):
@@ -207,9 +207,9 @@ def _sweeps(state: State, library: Solver, regret: FloatArray, effort: Effort, *
     columns, stop = state.columns, clock.after(SEARCHED)
     order = np.lexsort((columns.offer, regret, columns.job))
     tried = np.zeros(len(state.at))
-    idle = 0
+    idle, enough = 0, max(IDLE, len(state.at) // (effort.parts * effort.jobs_per_part))
     for done in range(effort.sweeps):
-        if idle >= IDLE or stop():
+        if idle >= enough or stop():
             return done
         loss = regret[state.at] / (1.0 + tried) ** 2
         seconds = max(LEAST_S, SEARCHED * clock.left_s())

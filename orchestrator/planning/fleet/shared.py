@@ -45,7 +45,8 @@ class Shared(NamedTuple):
 def shared(jobs: Sequence[Workload], snapshot: Snapshot, quotas: Sequence[Quota], *, held: bool) -> Shared:
     """The limits for `jobs`; with `held`, what the snapshot's runs hold counts against the quotas."""
     book = snapshot.book
-    stock = np.where(book.available == UNKNOWN, np.inf, book.available.astype(np.float64))
+    most = book.most_nodes
+    stock = np.where(most == UNKNOWN, np.inf, most.astype(np.float64))
     left: dict[str, float] = {}
     for spend in snapshot.spends:
         if spend.starts_at <= snapshot.taken_at < spend.ends_at:

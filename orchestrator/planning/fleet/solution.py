@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from orchestrator.domain.offerbook import FloatArray, IntArray
 
 UNPLACED = -1
+LARGE = 3000  # jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,11 @@ class Effort:
     exact_jobs: int = 150  # up to so many jobs, the whole is solved exactly
     exact_columns: int = 25_000  # and up to so many columns
     gap: float = 1e-6  # proven gap at which the search stops
+
+    @classmethod
+    def for_size(cls, jobs: int) -> Effort:
+        """The usual effort for so many jobs: seconds, or a minute for ten thousand (benchmarks/bench_fleet.py)."""
+        return cls() if jobs <= LARGE else cls(sweeps=400, jobs_per_part=80)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

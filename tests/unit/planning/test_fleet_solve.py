@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.planning.fleet import highs, search
 from orchestrator.planning.fleet.generate import fleet, written_out
+from orchestrator.planning.fleet.pool import gather, nearest, resources
 from orchestrator.planning.fleet.problem import Options, Problem
 from orchestrator.planning.fleet.solution import Effort
 from orchestrator.planning.fleet.solve import solve
@@ -111,3 +112,16 @@ def test_costs_of_fractions_of_a_cent_are_proven_as_well_as_any(scarce: Problem)
     usual, found = solve(scarce), solve(small)
     assert found.bound_usd <= usual.objective_usd * tiny
     assert found.gap <= usual.gap + 1e-4
+
+
+@pytest.mark.parametrize("within", [np.inf, 1e9])
+def test_the_nearest_columns_are_those_of_least_rank_however_far_one_looks(scarce: Problem, within: float) -> None:
+    jobs = np.arange(len(scarce.unplaced_usd))
+    columns = gather(scarce, resources(scarce), np.full(len(jobs), np.inf), jobs).columns
+    rank = np.random.default_rng(3).permutation(len(columns.job)).astype(np.float64)
+    rank[::7] = np.inf
+    rows = nearest(columns, rank, 3, np.full(len(jobs), within), columns.unplaced)
+    for job in jobs.tolist():
+        low, high = columns.start[job], columns.start[job + 1]
+        least = low + np.argsort(rank[low:high], kind="stable")[:3]
+        assert set(least[np.isfinite(rank[least])]) <= set(rows)
