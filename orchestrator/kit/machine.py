@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from typing import NamedTuple
@@ -17,6 +18,7 @@ LIVED = f"{FOLDER}/lived_s"
 SCRIPT = "/usr/local/lib/isoflop/lifetime"
 SERVICE, TIMER = "/etc/systemd/system/isoflop-lifetime.service", "/etc/systemd/system/isoflop-lifetime.timer"
 TICK_S = 60
+BEYOND_ASCII = re.compile(r"[^\x20-\x7e\n]")
 MERGE = "list(append)+dict(no_replace,recurse_list)+str()"  # as cloud-init's "Merging user data sections" has it
 
 # Counts its own minutes instead of asking the clock, which may be wrong, or the uptime, which a reboot sets back.
@@ -92,7 +94,7 @@ def user_data(
         config["ssh_keys"] = {"ed25519_private": identity.host_private, "ed25519_public": identity.host_public}
     if boot.lifetime_s is not None:
         _self_destruct(config, boot.lifetime_s, end)
-    ours = "#cloud-config\n" + json.dumps(config, indent=1) + "\n"
+    ours = f"#cloud-config\n{_yaml(config)}\n"
     whole = _joined(ours, boot.user_data) if boot.user_data else ours
     if len(whole.encode()) > most:
         raise UserError(f"the machine's start-up text has {len(whole.encode())} bytes; this provider takes {most}")
@@ -111,6 +113,16 @@ def _self_destruct(config: dict[str, object], lifetime_s: float, end: Sequence[s
         _file(TIMER, TIMER_UNIT.format(tick_s=TICK_S), "0644"),
     ]
     commands += [["systemctl", "daemon-reload"], ["systemctl", "enable", "--now", "isoflop-lifetime.timer"]]
+
+
+def _yaml(config: Mapping[str, object]) -> str:
+    """JSON that YAML reads alike: plain ASCII, and characters beyond 16 bits in YAML's escape, for it knows no pairs."""
+    whole = json.dumps(config, indent=1, ensure_ascii=False)
+    return BEYOND_ASCII.sub(lambda found: _escaped(ord(found[0])), whole)
+
+
+def _escaped(code: int) -> str:
+    return f"\\U{code:08x}" if code > 0xFFFF else f"\\u{code:04x}"
 
 
 def _file(path: str, content: str, mode: str) -> dict[str, str]:

@@ -2,50 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC
-from math import isfinite
 
 import pytest
 
 from orchestrator.domain.contracts import DescribesAccelerators, Provider, WarnsOfReclaim
 from orchestrator.domain.errors import CapacityError, LeaseNotFound, TransientError
 from orchestrator.domain.lease import Boot, Lease, LeaseState
-from orchestrator.domain.offer import Offer
-from orchestrator.domain.offerbook import KEY, OfferBook
-from orchestrator.testing.clock import EPOCH
+from orchestrator.domain.offerbook import KEY
+from orchestrator.testing.accounts import (
+    CANARY,
+    LISTED_WITHIN_S,
+    OTHER,
+    OWNER,
+    Account,
+    assert_sane,
+    buy,
+    eventually,
+    facts,
+    listed,
+    on_sale,
+    release_fully,
+    same,
+    scarce,
+    sell_out,
+    until_ready,
+)
+from orchestrator.testing.hardships import HardshipContract
 
-OWNER, OTHER = "isoflop-test", "isoflop-neighbour"
-LISTED_WITHIN_S = 60.0  # the contract's bound for a new lease to show in `leases`
-CANARY = "canary-9f2c41d8"  # stands for a secret that is handed to the provider
-
-
-class Account:
-    """One account at the provider under test, and the levers that a test may pull on it.
-
-    Only `provider` and `wait` are required; a lever that an account does not have skips the tests that need it.
-    """
-
-    def provider(self, owner: str) -> Provider:
-        """A *new* provider object of `owner` over this same account, as another process would have it."""
-        raise NotImplementedError
-
-    def wait(self, seconds: float) -> None:
-        """Let `seconds` pass on the provider's clock."""
-        raise NotImplementedError
-
-    def lose_next_answer(self) -> Provider:
-        """A provider of OWNER whose first `acquire` buys and then raises TransientError."""
-        pytest.skip("this account cannot lose an answer")
-
-    def announce_reclaim(self, lease: Lease) -> None:
-        """Make the provider announce that it takes `lease` back."""
-        pytest.skip(f"this account cannot reclaim {lease.id}")
+__all__ = ["OTHER", "OWNER", "Account", "ProviderContract"]
 
 
-class ProviderContract:
+class ProviderContract(HardshipContract):
     """Subclass it as `TestXProvider` with a fixture `account`; every promise of the Provider protocol is one test."""
 
     @pytest.fixture
@@ -72,18 +62,18 @@ class ProviderContract:
         keys = [tuple(getattr(offer, name) for name in KEY) for offer in provider.offers()]
         assert len(keys) == len(set(keys))
 
-    def test_a_second_look_at_a_quiet_market_is_the_same(self, account: Account, provider: Provider) -> None:
-        assert _facts(provider.offers()) == _facts(account.provider(OWNER).offers())
+    def test_a_second_look_at_a_quiet_market_is_thesame(self, account: Account, provider: Provider) -> None:
+        assert facts(provider.offers()) == facts(account.provider(OWNER).offers())
 
     def test_buying_takes_nodes_off_the_market(self, provider: Provider) -> None:
         offer = on_sale(provider)
         buy(provider, offer, "stock")
-        left = _same(provider, offer).available
+        left = same(provider, offer).available
         assert offer.available is None or left == offer.available - 1
 
     def test_a_sold_out_offer_is_still_listed_with_none_left(self, account: Account, provider: Provider) -> None:
         offer = sell_out(account, provider)
-        assert _same(provider, offer).available == 0
+        assert same(provider, offer).available == 0
 
     def test_described_accelerators_are_what_offers_name(self, provider: Provider) -> None:
         if not isinstance(provider, DescribesAccelerators):
@@ -112,7 +102,7 @@ class ProviderContract:
         offer = on_sale(provider)
         first, again = buy(provider, offer, "once"), buy(provider, offer, "once")
         assert again.id == first.id
-        assert _same(provider, offer).available in {None, (offer.available or 0) - 1}
+        assert same(provider, offer).available in {None, (offer.available or 0) - 1}
 
     def test_the_same_token_buys_once_across_processes(self, account: Account, provider: Provider) -> None:
         offer = on_sale(provider)
@@ -126,7 +116,7 @@ class ProviderContract:
         with ThreadPoolExecutor(len(buyers)) as pool:
             ids = {lease.id for lease in pool.map(lambda buyer: buy(buyer, offer, "race"), buyers)}
         assert len(ids) == 1
-        assert _same(provider, offer).available in {None, (offer.available or 0) - 1}
+        assert same(provider, offer).available in {None, (offer.available or 0) - 1}
 
     def test_many_buyers_never_get_more_than_there_is(self, account: Account, provider: Provider) -> None:
         offer = scarce(provider)
@@ -158,7 +148,7 @@ class ProviderContract:
             provider.acquire(offer, (offer.available or 0) + 1, token="greedy", boot=Boot())  # noqa: S106
         account.wait(LISTED_WITHIN_S)
         assert not provider.leases()
-        assert _same(provider, offer).available == offer.available
+        assert same(provider, offer).available == offer.available
 
     def test_an_offer_nobody_makes_is_refused(self, provider: Provider) -> None:
         offer = on_sale(provider)
@@ -227,7 +217,7 @@ class ProviderContract:
         offer = scarce(provider)
         lease = buy(provider, offer, "borrow")
         release_fully(account, provider, lease.id)
-        assert _same(provider, offer).available == offer.available
+        assert same(provider, offer).available == offer.available
 
     def test_an_id_nobody_knows_is_not_found(self, provider: Provider) -> None:
         with pytest.raises(LeaseNotFound):
@@ -255,100 +245,3 @@ class ProviderContract:
         assert not [notice for notice in provider.reclaims() if notice.lease_id == lease.id]
         with pytest.raises(LeaseNotFound):
             provider.release(lease.id)
-
-
-# What the tests are written in: a provider's own tests may use these too.
-
-
-def assert_sane(offer: Offer) -> None:
-    """Fail unless every number of `offer` is one that an offer can have."""
-    assert offer.region
-    assert offer.instance_type
-    assert offer.accelerator
-    assert offer.gpus > 0
-    assert 0 < offer.usd_per_hour < float("inf")
-    assert offer.available is None or offer.available >= 0
-    assert offer.vcpus >= 0
-    assert offer.host_memory_gib >= 0
-    assert offer.interruption_rate is None or 0 <= offer.interruption_rate < float("inf")
-    assert 0 <= offer.boot_s < float("inf")
-    assert isfinite(offer.min_billing_s)
-    assert offer.min_billing_s >= 0
-    assert offer.observed_at.tzinfo is UTC
-    assert offer.source
-
-
-def buy(provider: Provider, offer: Offer, token: str) -> Lease:
-    """One node of `offer`."""
-    return provider.acquire(offer, 1, token=token, boot=Boot(run_id="run-1"))
-
-
-def on_sale(provider: Provider) -> Offer:
-    """The first offer with a node left."""
-    found = [offer for offer in provider.offers() if offer.available != 0]
-    assert found, "nothing is on sale"
-    return found[0]
-
-
-def scarce(provider: Provider) -> Offer:
-    """The offer with the fewest nodes left, at least one."""
-    counted = [offer for offer in provider.offers() if offer.available]
-    if not counted:
-        pytest.skip("this provider does not count its stock")
-    return min(counted, key=lambda offer: (offer.available or 0, offer.label))
-
-
-def sell_out(account: Account, provider: Provider) -> Offer:
-    """Buy the scarcest offer up, as a neighbour; returns it as it was before."""
-    offer = scarce(provider)
-    account.provider(OTHER).acquire(offer, offer.available or 0, token="all-of-it", boot=Boot())  # noqa: S106
-    return offer
-
-
-def eventually(account: Account, holds: Callable[[], bool], *, within_s: float) -> None:
-    """Fail unless `holds()` within `within_s` of the provider's time."""
-    waited = 0.0
-    while not holds():
-        assert waited < within_s, f"not so after {waited} s"
-        account.wait(1.0)
-        waited += 1.0
-
-
-def listed(account: Account, provider: Provider, lease: Lease) -> list[Lease]:
-    """All live leases, once `lease` is among them."""
-    eventually(account, lambda: lease.id in {held.id for held in provider.leases()}, within_s=LISTED_WITHIN_S)
-    return list(provider.leases())
-
-
-def until_ready(account: Account, provider: Provider, lease: Lease) -> Lease:
-    """`lease` as it is listed once it is ready."""
-
-    def found() -> list[Lease]:
-        return [held for held in provider.leases() if held.id == lease.id and held.state is LeaseState.READY]
-
-    eventually(account, lambda: bool(found()), within_s=3600.0)
-    return found()[0]
-
-
-def release_fully(account: Account, provider: Provider, lease_id: str) -> None:
-    """Release and wait until the provider confirms that the lease is gone."""
-
-    def gone() -> bool:
-        try:
-            provider.release(lease_id)
-        except LeaseNotFound:
-            return True
-        return False
-
-    eventually(account, gone, within_s=3600.0)
-
-
-def _facts(book: OfferBook) -> list[Offer]:
-    """The offers without the moment they were seen at."""
-    return [replace(offer, observed_at=EPOCH) for offer in book]
-
-
-def _same(provider: Provider, wanted: Offer) -> Offer:
-    found = [offer for offer in provider.offers() if offer.label == wanted.label]
-    assert found, f"{wanted.label} is no longer listed"
-    return found[0]

@@ -46,7 +46,7 @@ class Happened(NamedTuple):
 
 
 class QuotaState(NamedTuple):
-    """A limit of an account and what is used of it; `region` "" is everywhere."""
+    """A limit of an account and what is used of it; `region` "" is every region that has no limit of its own."""
 
     name: str
     region: str
@@ -138,6 +138,12 @@ class Market:
                 if sold_by == provider
             )
 
+    def limit(self, provider: str, quota: str, region: str) -> float:
+        """Units that the account may use in a region: the region's own limit, else the one of all; inf without."""
+        with self.lock:
+            everywhere = self._quotas.get((provider, quota, ""), inf)
+            return self._quotas.get((provider, quota, region), everywhere)
+
     def used(self, provider: str, quota: str, region: str) -> float:
         """Units of a quota in use, whether it has a limit or not."""
         with self.lock:
@@ -218,7 +224,7 @@ class Market:
     # Levers
 
     def set_quota(self, provider: str, quota: str, limit: float, region: str = "") -> None:
-        """Limit an account."""
+        """Limit an account in one region, or in every region that has no limit of its own."""
         with self.lock:
             self._quotas[provider, quota, region] = limit
 
@@ -274,7 +280,7 @@ class Market:
     def _within_quota(self, purchase: Purchase) -> None:
         used = self._used(purchase.key.provider)
         for quota, region, units in purchase.charges:
-            limit = self._quotas.get((purchase.key.provider, quota, region), inf)
+            limit = self.limit(purchase.key.provider, quota, region)
             wanted = used[quota, region] + units * max(1, purchase.least)
             if wanted > limit:
                 detail = f"{quota}: limit {limit:g}, in use {used[quota, region]:g}, asked {units * purchase.count:g}"
