@@ -116,7 +116,7 @@ def _self_destruct(config: dict[str, object], lifetime_s: float, end: Sequence[s
 
 
 def _yaml(config: Mapping[str, object]) -> str:
-    """JSON that YAML reads alike: plain ASCII, and characters beyond 16 bits in YAML's escape, for it knows no pairs."""
+    """JSON that YAML reads alike: ASCII alone, with characters beyond 16 bits in YAML's own escape."""
     whole = json.dumps(config, indent=1, ensure_ascii=False)
     return BEYOND_ASCII.sub(lambda found: _escaped(ord(found[0])), whole)
 
