@@ -82,16 +82,12 @@ def connect(url: str, clock: FakeClock, *, ca_file: str = "") -> Rest:
 
 
 def test_an_answer_is_parsed_and_the_credential_is_sent(rest: Rest, vendor: Vendor) -> None:
-    assert rest.read("/things", {"a": "b c"}).body == {"ok": True}
+    assert rest.read("/things", {"a": "b"}).body == {"ok": True}
     assert rest.write("POST", "/things", {"n": 1}).status == 200
-    assert (
-        vendor.asked
-        == [
-            ("GET", "/things?a=b+c", b"", f"Bearer {KEY}"),
-            ("POST", "/things?", json.dumps({"n": 1}).encode(), f"Bearer {KEY}"),
-        ]
-        or vendor.asked[0][1] == "/things?a=b%20c"
-    )
+    assert vendor.asked == [
+        ("GET", "/things?a=b", b"", f"Bearer {KEY}"),
+        ("POST", "/things?", json.dumps({"n": 1}).encode(), f"Bearer {KEY}"),
+    ]
 
 
 @pytest.mark.parametrize(
