@@ -118,6 +118,7 @@ class Plan:
     notes: tuple[str, ...] = ()  # "prices of 12 offers are older than 90 days", ...
     approval: Approval | None = None  # that the best placement needs before it is bought
     conflicts: tuple[str, ...] = ()  # limits that cannot be kept together, where nothing is feasible
+    blocked_until: datetime | None = None  # the first moment at which an offer that was refused lately is asked again
 
     @property
     def best(self) -> Placement | None:

@@ -15,6 +15,8 @@ class ReasonCode(StrEnum):
     NO_FIT = "no-fit"  # the job's state does not fit the device's memory at any count allowed
     NO_PRICE = "no-price"  # the offer has no usable price
     SOLD_OUT = "sold-out"
+    QUOTA = "quota"  # the account's quota allows fewer nodes than the job needs
+    RECENTLY_REFUSED = "recently-refused"  # the provider said no a short while ago, and is not asked again yet
     TOO_FEW_NODES = "too-few-nodes"  # fewer nodes on sale than the job needs
     NOT_BUYABLE = "not-buyable"  # we hold a price, but no adapter or credentials to buy with
     PROVIDER = "provider"  # outside the providers the user allows

@@ -13,7 +13,7 @@ from orchestrator.domain.accelerator import Accelerator
 from orchestrator.domain.network import EgressRate, Link, Network, Place
 from orchestrator.domain.offerbook import FLOAT_COLUMNS, INT_COLUMNS, OPTIONAL, WORD_COLUMNS, OfferBook
 from orchestrator.domain.sizing import Assumption
-from orchestrator.domain.standing import Commitment, Holding, ProviderScore, Spend
+from orchestrator.domain.standing import Block, Commitment, Holding, ProviderScore, Spend
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ class Snapshot(_Known):
 
     `buyable` names the providers that an adapter with credentials stands behind; offers of the others are prices only.
     `calibration` holds the sizing's numbers that the user's own history gave, in place of the bundled ones. What is
-    paid for, held, spent and learned already stands in `commitments`, `holdings`, `spends` and `scores`.
+    paid for, held, spent and learned already stands in `commitments`, `holdings`, `spends` and `scores`, and what was
+    refused a short while ago in `blocks`.
     """
 
     taken_at: datetime
@@ -52,6 +53,7 @@ class Snapshot(_Known):
     holdings: tuple[Holding, ...] = ()
     spends: tuple[Spend, ...] = ()
     scores: tuple[ProviderScore, ...] = ()
+    blocks: tuple[Block, ...] = ()
 
     @property
     def id(self) -> str:
@@ -68,6 +70,8 @@ class Snapshot(_Known):
         standing = (self.commitments, self.holdings, self.spends, self.scores)
         if any(standing):
             digest.update(repr(standing).encode())
+        if self.blocks:
+            digest.update(repr(self.blocks).encode())
         for part in (self.accelerators, self.network.places, self.network.links, self.network.egress):
             digest.update(len(part).to_bytes(8) + _columns(part))
         for name in WORD_COLUMNS:

@@ -15,6 +15,7 @@ from orchestrator.domain.sizing import Sizing
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.workload import Inference, Workload
 from orchestrator.planning.limits import BY, due_h, hours_left
+from orchestrator.planning.refusing import blocked
 from orchestrator.planning.sieve import Sieve
 from orchestrator.planning.speed import Paces, paces, whole_devices
 
@@ -24,11 +25,13 @@ MAX_NODES = 1_000_000  # more than any site has: beyond it a count is arithmetic
 def build(workload: Workload, snapshot: Snapshot, sizings: Mapping[str, Sizing | Reason], sieve: Sieve) -> Candidates:
     """The candidates among the offers still open in `sieve`; those that cannot be sized are refused there.
 
-    Rules, in order: the device is unknown or its sizing refuses it; the state does not fit; too late even at once;
-    too few nodes. *Finite work* takes the fewest nodes that hold the state and, with a deadline, finish in time at the
-    50th percentile: more nodes never cost less, because each pays for its boot and does no more than its share of the
-    work: n devices take n^(growth - 1) of the time of one (`FiniteWork.growth`). `hours` is boot and work. Its speed
-    counts all devices of the nodes; that the replicas of batch inference come in multiples of `min_gpus` is neglected.
+    Rules, in order: the device is unknown or its sizing refuses it; the state does not fit; too late even at once; the
+    quota allows too few nodes; so many were refused a short while ago; too few nodes on sale.
+
+    *Finite work* takes the fewest nodes that hold the state and, with a deadline, finish in time at the 50th percentile:
+    more nodes never cost less, because each pays for its boot and does no more than its share of the work: n devices
+    take n^(growth - 1) of the time of one (`FiniteWork.growth`). `hours` is boot and work. Its speed counts all devices
+    of the nodes; that the replicas of batch inference come in multiples of `min_gpus` is neglected.
     A *service* puts whole replicas on single nodes, as many as fit, for the horizon.
 
     An offer with a fraction of a device holds that fraction of its memory and has that fraction of its speed.
@@ -36,8 +39,8 @@ def build(workload: Workload, snapshot: Snapshot, sizings: Mapping[str, Sizing |
     sized = _sized(snapshot.book, sizings, sieve)
     sized = _fitting(sized, sizings, sieve, whole_replicas=isinstance(workload, Inference))
     if isinstance(workload, Inference):
-        return _serve(workload, sized, sieve)
-    return _finish(workload, hours_left(workload, snapshot), sized, sieve)
+        return _serve(workload, snapshot, sized, sieve)
+    return _finish(workload, snapshot, sized, sieve)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,8 +118,9 @@ def _fitting(sized: _Sized, sizings: Mapping[str, Sizing | Reason], sieve: Sieve
     return sized.take(~misfit)
 
 
-def _finish(workload: Workload, left_h: float | None, sized: _Sized, sieve: Sieve) -> Candidates:
+def _finish(workload: Workload, snapshot: Snapshot, sized: _Sized, sieve: Sieve) -> Candidates:
     """Finite work: the fewest nodes that hold the state and meet the deadline, on spot with time to fall back."""
+    left_h = hours_left(workload, snapshot)
     boot_h = sieve.book.boot_s[sized.rows] / 3600.0
     work_h = np.full(len(boot_h), np.inf)
     if left_h is not None:
@@ -132,7 +136,7 @@ def _finish(workload: Workload, left_h: float | None, sized: _Sized, sieve: Siev
     if left_h is not None:
         nodes = np.maximum(nodes, sized.paces.nodes_within(sized.sizing, sized.devices, work_h))
     purpose = "to hold the state" if left_h is None else f"to hold the state and finish within {left_h:,.1f} h"
-    keep = _enough(sized.rows, nodes, sieve, purpose)
+    keep = _enough(sized.rows, nodes, sieve, snapshot, purpose)
     if not keep.all():
         sized, nodes, boot_h = sized.take(keep), nodes[keep], boot_h[keep]
     hours = sized.paces.hours(sized.sizing, sized.devices, nodes, boot_h)
@@ -145,21 +149,42 @@ def _boots_too_long(book: OfferBook, left_h: float, row: int) -> str:
     return f"boots for {boot_h:,.1f} h{back}; the deadline leaves {left_h:,.1f} h"
 
 
-def _serve(workload: Inference, sized: _Sized, sieve: Sieve) -> Candidates:
+def _serve(workload: Inference, snapshot: Snapshot, sized: _Sized, sieve: Sieve) -> Candidates:
     """A service: its replicas packed onto nodes."""
     replicas = sized.paces.p50[sized.sizing]
     per_node = np.where(sized.devices < 1, sized.devices, np.floor(sized.devices / sized.min_gpus))
     nodes = np.maximum(1.0, np.ceil(replicas / per_node))
-    keep = _enough(sized.rows, nodes, sieve, "to answer all requests")
+    keep = _enough(sized.rows, nodes, sieve, snapshot, "to answer all requests")
     sized, nodes = sized.take(keep), nodes[keep]
     horizon = np.full(len(nodes), workload.duration_s / 3600.0)
     return _candidates(sized, nodes, sieve.book, (horizon, horizon, horizon))
 
 
-def _enough(rows: IntArray, nodes: FloatArray, sieve: Sieve, purpose: str) -> BoolArray:
-    """Where the nodes are on sale (or nobody says how many are); refuses the rest."""
-    stock = sieve.book.available[rows]
-    few = ~(nodes <= MAX_NODES) | ((stock != UNKNOWN) & (nodes > stock))
+def _obtainable(rows: IntArray, nodes: FloatArray, sieve: Sieve, snapshot: Snapshot) -> BoolArray:
+    """Where the account's quota allows the nodes and no fresh refusal stands against them; refuses the rest."""
+    book, keep = sieve.book, np.ones(len(rows), np.bool_)
+    if book.quota_nodes is not None:
+        quota = book.quota_nodes
+        keep = (quota[rows] == UNKNOWN) | (nodes <= quota[rows])
+        over, wanted = rows[~keep], nodes[~keep]
+
+        def sentence(row: int) -> str:
+            count = float(wanted[np.searchsorted(over, row)])
+            return f"quota allows {int(quota[row])} of {count:,.0f} nodes in {book.region[row]}"
+
+        sieve.refuse_rows(over, BY, ReasonCode.QUOTA, sentence, figure=wanted)
+    if snapshot.blocks:
+        refused = blocked(book, snapshot)
+        again = keep & refused.among(rows, nodes)
+        sieve.refuse_rows(rows[again], BY, ReasonCode.RECENTLY_REFUSED, refused.sentence)
+        keep &= ~again
+    return keep
+
+
+def _enough(rows: IntArray, nodes: FloatArray, sieve: Sieve, snapshot: Snapshot, purpose: str) -> BoolArray:
+    """Where the nodes can be had and are on sale (or nobody says how many are); refuses the rest."""
+    free, stock = _obtainable(rows, nodes, sieve, snapshot), sieve.book.available[rows]
+    few = free & ~(nodes <= MAX_NODES) | (free & (stock != UNKNOWN) & (nodes > stock))
     refused, wanted = rows[few], nodes[few]
 
     def sentence(row: int) -> str:
@@ -168,7 +193,7 @@ def _enough(rows: IntArray, nodes: FloatArray, sieve: Sieve, purpose: str) -> Bo
         return f"needs {count:,.0f} nodes {purpose}; {limit}"
 
     sieve.refuse_rows(refused, BY, ReasonCode.TOO_FEW_NODES, sentence, figure=wanted)
-    keep: BoolArray = ~few
+    keep: BoolArray = free & ~few
     return keep
 
 

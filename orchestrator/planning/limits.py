@@ -14,6 +14,7 @@ from orchestrator.domain.reason import ReasonCode
 from orchestrator.domain.sites import Sites
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.workload import Checkpointing, Limits, Workload
+from orchestrator.planning.refusing import blocked
 from orchestrator.planning.sanity import absurd
 from orchestrator.planning.sieve import Sieve
 
@@ -48,7 +49,8 @@ def apply_limits(sieve: Sieve, workload: Workload, snapshot: Snapshot, *, buyabl
     """Refuse what the workload's limits and the offers' own state rule out.
 
     The order is fixed, and an offer is refused by the first that catches it: a deadline already past, provider,
-    buyable (if asked), accelerator, region, billing, no usable price, sold out.
+    buyable (if asked), accelerator, region, billing, no usable price, no quota, refused a short while ago and sold out,
+    sold out.
     """
     limits, book = workload.limits, snapshot.book
     left = hours_left(workload, snapshot)
@@ -58,7 +60,8 @@ def apply_limits(sieve: Sieve, workload: Workload, snapshot: Snapshot, *, buyabl
     _whom(sieve, limits, snapshot, buyable_only=buyable_only)
     _where(sieve, limits)
     _how(sieve, limits)
-    _stock(sieve)
+    _priced(sieve)
+    _stock(sieve, snapshot)
 
 
 def matches(word: str, patterns: Iterable[str]) -> bool:
@@ -135,7 +138,7 @@ def _how(sieve: Sieve, limits: Limits) -> None:
     )
 
 
-def _stock(sieve: Sieve) -> None:
+def _priced(sieve: Sieve) -> None:
     book = sieve.book
     price = book.usd_per_hour
     free = book.billing.isin(frozenset((str(Billing.OWNED),)))  # your own machine may cost nothing
@@ -144,7 +147,19 @@ def _stock(sieve: Sieve) -> None:
     sieve.refuse(~usable, BY, ReasonCode.NO_PRICE, lambda row: _price_detail(book, row))
     wrong = absurd(book)
     sieve.refuse(wrong.mask, BY, ReasonCode.NO_PRICE, lambda row: wrong.sentence(book, row))
-    sieve.refuse(book.available == 0, BY, ReasonCode.SOLD_OUT, lambda _: "sold out: 0 nodes on sale")
+
+
+def _stock(sieve: Sieve, snapshot: Snapshot) -> None:
+    book, none = sieve.book, sieve.book.available == 0
+    if book.quota_nodes is not None:
+        sieve.refuse(
+            book.quota_nodes == 0, BY, ReasonCode.QUOTA, lambda row: f"quota allows 0 nodes in {book.region[row]}"
+        )
+    if snapshot.blocks:
+        refused = blocked(book, snapshot)
+        again = none & refused.among(np.arange(len(book)))
+        sieve.refuse(again, BY, ReasonCode.RECENTLY_REFUSED, refused.sentence)
+    sieve.refuse(none, BY, ReasonCode.SOLD_OUT, lambda _: "sold out: 0 nodes on sale")
 
 
 def _price_detail(book: OfferBook, row: int) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from orchestrator.domain.approval import Approval, ApprovalRule
 from orchestrator.domain.contracts import Policy
@@ -19,6 +22,7 @@ from orchestrator.planning.judge import Judgement, joined_candidates, judge
 from orchestrator.planning.limits import hours_left
 from orchestrator.planning.notes import collect
 from orchestrator.planning.placements import build
+from orchestrator.planning.refusing import blocked
 from orchestrator.sizing.parameters import with_calibration
 from orchestrator.sizing.size import size
 
@@ -102,6 +106,7 @@ def plan_sized(
         gaps=snapshot.gaps,
         notes=(*collect(judgement, top, ranked, max_price_age_s=options.max_price_age_s), *_told(split)),
         approval=_approval(options.approval, ranked),
+        blocked_until=_blocked_until(judgement) if snapshot.blocks else None,
     )
 
 
@@ -111,7 +116,8 @@ def _divided(judgement: Judgement, sizings: Mapping[str, Sizing | Reason], optio
     if options.buyable_only or hours_left(workload, judgement.view.snapshot) is None:
         return None
     batch = isinstance(workload, BatchInference)
-    scarce = not len(judgement.candidates) and judgement.sieve.caught(ReasonCode.TOO_FEW_NODES).any()
+    few = judgement.sieve.caught(ReasonCode.TOO_FEW_NODES) | judgement.sieve.caught(ReasonCode.QUOTA)
+    scarce = not len(judgement.candidates) and few.any()
     if not batch and not scarce:
         return None
     found: Divided = importlib.import_module(SPLIT if batch else SITES).divided(judgement, sizings)
@@ -125,6 +131,11 @@ def _bound(judgement: Judgement, split: Divided | None) -> Bound | None:
         return None
     method = IN_STEPS if judgement.competes else METHOD
     return Bound(lower_usd=float(judgement.objective.min()), method=method)
+
+
+def _blocked_until(judgement: Judgement) -> datetime | None:
+    again = np.flatnonzero(judgement.sieve.caught(ReasonCode.RECENTLY_REFUSED))
+    return blocked(judgement.sieve.book, judgement.view.snapshot).until(again)
 
 
 def _told(split: Divided | None) -> tuple[str, ...]:

@@ -66,7 +66,8 @@ def pool_of(judgement: Judgement, sizings: Mapping[str, Sizing | Reason], left_h
     gpus = whole_devices(units.book.gpus)
     work_h = pace.hours(units.sizing, gpus, units.nodes.astype(np.float64), np.zeros(len(units)))[1]
     room_h = left_h - units.book.boot_s / 3600.0
-    stock = np.where(units.book.available == UNKNOWN, MAX_NODES, units.book.available) // units.nodes
+    most = units.book.most_nodes
+    stock = np.where(most == UNKNOWN, MAX_NODES, most) // units.nodes
     pool = Pool(units, work_h, room_h, stock.astype(np.float64))
     usable = np.flatnonzero((room_h > NO_TIME_H) & (stock > 0) & (work_h > NO_TIME_H) & np.isfinite(work_h))
     return pool.take(usable)

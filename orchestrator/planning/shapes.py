@@ -83,7 +83,7 @@ def counted(candidates: Candidates, nodes: IntArray, pace: Paces | None = None) 
 def most_nodes(candidates: Candidates) -> FloatArray:
     """The largest count worth a look: what is on sale, MOST times the present one, or what leaves a minute of work."""
     pace, sizing = paces(candidates.sizings), candidates.sizing
-    gpus, stock = whole_devices(candidates.book.gpus), candidates.book.available
+    gpus, stock = whole_devices(candidates.book.gpus), candidates.book.most_nodes
     useful = pace.devices_for(sizing, pace.p50[sizing] / np.minimum(1.0, gpus) / LEAST_WORK_H) / np.maximum(1.0, gpus)
     most = np.minimum(np.minimum(useful, candidates.nodes * MOST), float(MAX_NODES))
     found: FloatArray = np.floor(np.where(stock == UNKNOWN, most, np.minimum(most, stock)))

@@ -48,6 +48,9 @@ def _moved(part: Part, fresh: Snapshot, tolerance: float) -> list[Reason]:
     if row is None:
         return [Reason(BY, ReasonCode.SOLD_OUT, f"{planned.label} is no longer on the market")]
     now, reasons = fresh.book[row], []
+    if now.quota_nodes is not None and now.quota_nodes < part.nodes:
+        detail = f"{planned.label}: needs {part.nodes} nodes, the quota allows {now.quota_nodes}"
+        reasons.append(Reason(BY, ReasonCode.QUOTA, detail))
     if now.available is not None and now.available < part.nodes:
         code = ReasonCode.TOO_FEW_NODES if now.available else ReasonCode.SOLD_OUT
         reasons.append(Reason(BY, code, f"{planned.label}: needs {part.nodes} nodes, {now.available} on sale now"))

@@ -23,6 +23,7 @@ DEFAULTS: Mapping[str, float] = {
 }
 DEVICE_SHARE = 0.59  # of a node's failures: they grow with their number; the sizing's number, which gives its origin
 DETECT_H = 0.2  # to see the failure and read the last checkpoint back, besides the boot: the sizing's 12 minutes
+DOUBTFUL = 0.5  # chance of getting machines below which it is said
 MOST_REFUSED = 0.95  # twenty tries: a share of 1 would be a wait without end
 
 
@@ -31,7 +32,9 @@ class ReliabilityPolicy:
 
     The hours of a sizing hold the failures of usual nodes already, so the term `failures` is the rework of what a
     provider's score has beyond them, n·p·(h − boot)·(lost(score) − lost(usual)), and a provider that is better than
-    usual gets no credit. The term `refused` is the wait for a purchase that goes through, n·p·retry·r/(1 − r).
+    usual gets no credit. The term `refused` is the wait for a purchase that goes through, n·p·retry·r/(1 − r), where r
+    is 1 − obtainability of an offer that comes with its vendor's advice, and else the share of the provider's purchases
+    that were refused: advice is of this very offer and of now, a score of all that the provider sells.
     """
 
     name = NAME
@@ -57,8 +60,8 @@ class ReliabilityPolicy:
 
     def price(self, view: PlanView, candidates: Candidates) -> Mapping[str, Usd]:
         """The terms, where a provider has a score."""
-        scores = view.snapshot.scores
-        if not scores:
+        scores, advice = view.snapshot.scores, candidates.book.obtainability
+        if not scores and advice is None:
             return {}
         rate, terms = candidates.nodes * candidates.book.usd_per_hour, {}
         if any(score.failures_per_node_hour is not None for score in scores):
@@ -66,7 +69,7 @@ class ReliabilityPolicy:
             usual, scored = _usual(candidates), _failures(view, candidates)
             lost = _lost(view, candidates, np.maximum(scored, usual)) - _lost(view, candidates, usual)
             terms["failures"] = rate * np.maximum(candidates.hours - boot_h, 0.0) * lost
-        if any(score.refused is not None for score in scores):
+        if advice is not None or any(score.refused is not None for score in scores):
             share = np.minimum(_refused(view, candidates), MOST_REFUSED)
             wait_h = overridden(view.workload, NAME, self._settings)["retry_s"] / 3600.0
             terms["refused"] = rate * wait_h * share / (1.0 - share)
@@ -79,7 +82,14 @@ class ReliabilityPolicy:
     def notes(self, view: PlanView, candidates: Candidates) -> Sequence[str]:
         """Whose scores were counted, of the placements shown."""
         shown = set(candidates.book.provider.compact().vocab)
-        return [_said(score) for score in view.snapshot.scores if score.provider in shown and _says(score)]
+        told = [_said(score) for score in view.snapshot.scores if score.provider in shown and _says(score)]
+        advice = candidates.book.obtainability
+        doubtful = 0 if advice is None else int(np.count_nonzero(advice < DOUBTFUL))
+        if doubtful:
+            told.append(
+                f"{doubtful} placements shown are hard to get now, by their vendors' advice: below {DOUBTFUL:.0%}"
+            )
+        return told
 
 
 def _usual(candidates: Candidates) -> FloatArray:
@@ -98,6 +108,9 @@ def _refused(view: PlanView, candidates: Candidates) -> FloatArray:
     """Share of purchases that come to nothing, shape (n,); 0 where nobody knows. What is owned is not bought."""
     known = {score.provider: score.refused for score in view.snapshot.scores if score.refused is not None}
     share = np.nan_to_num(_by_provider(candidates, known), nan=0.0)
+    advice = candidates.book.obtainability
+    if advice is not None:
+        share = np.where(np.isnan(advice), share, 1.0 - np.clip(advice, 0.0, 1.0))
     return np.where(candidates.book.billing.isin(frozenset((str(Billing.OWNED),))), 0.0, share)
 
 

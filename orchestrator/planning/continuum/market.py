@@ -126,6 +126,7 @@ def _columns(
     found: list[Site] = []
     columns: list[Column] = []
     engines: dict[tuple[str, int], Engine] = {}
+    most = candidates.book.most_nodes
     for row in range(len(candidates)):
         offer = candidates.book[row]
         sizing = candidates.sizings[int(candidates.sizing[row])]
@@ -146,7 +147,7 @@ def _columns(
                 site=sites[key],
                 kind=kind,
                 per_node=max(1, floor(offer.gpus / sizing.min_gpus)),
-                stock=ENDLESS if offer.available in (None, UNKNOWN) else int(offer.available or 0),
+                stock=ENDLESS if most[row] == UNKNOWN else int(most[row]),
                 usd=sum(amount for _, _, amount in usd),
                 money=float(sum(term.usd[row] for term in terms if term.money)),
                 terms=usd,

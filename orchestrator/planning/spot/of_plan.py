@@ -148,7 +148,8 @@ def _regions(
     saves = workload.program.checkpoint if workload.program else Checkpointing()
     redone_h = 0.5 * saves.interval_s / 3600.0 + gib / COPY_GIB_PER_S / 3600.0
     book = candidates.book
-    enough = (book.available == UNKNOWN) | (book.available >= best.nodes)
+    most = book.most_nodes
+    enough = (most == UNKNOWN) | (most >= best.nodes)
     cheapest: dict[tuple[str, str], Offer] = {}
     for row in best.alike[enough[best.alike]]:
         offer = book[int(row)]
@@ -174,7 +175,7 @@ def _cost(offer: Offer) -> tuple[float, str]:
 
 def _usable(book: OfferBook, nodes: int) -> BoolArray:
     """On-demand offers that have a price and enough nodes."""
-    price, stock = book.usd_per_hour, book.available
+    price, stock = book.usd_per_hour, book.most_nodes
     usable = _sold(book, Billing.ON_DEMAND) & np.isfinite(price) & (price > 0.0) & ~absurd(book).mask
     enough: BoolArray = usable & np.isfinite(book.boot_s) & (book.boot_s >= 0) & ((stock == UNKNOWN) | (stock >= nodes))
     return enough

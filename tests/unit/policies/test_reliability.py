@@ -88,3 +88,18 @@ def test_the_usual_rate_is_the_sizings() -> None:
     assert pytest.approx(node_failures_per_day()) == USUAL_FAILURES_PER_NODE_HOUR * 24.0
     assert bundled()["failure.device_share"] == DEVICE_SHARE
     assert bundled()["failure.restart_s"] == DETECT_H * 3600.0
+
+
+def test_advice_on_an_offer_goes_before_the_score_of_its_provider() -> None:
+    told = offer(provider="bad", boot_s=0.0, obtainability=0.2)
+    made = planned(told, GOOD, scores=(BAD_SCORE,))
+    assert usd(made, "bad")["refused"] == pytest.approx(4 * 32.0 / 12.0)  # four in vain before each
+    assert usd(made, "good")["refused"] == 0.0
+    assert any("1 placements shown are hard to get now" in note for note in made.notes)
+
+
+def test_advice_counts_without_any_score_and_refuses_beyond_the_limit() -> None:
+    told = offer(provider="bad", boot_s=0.0, obtainability=0.5)
+    assert usd(planned(told, GOOD), "bad") == {"refused": pytest.approx(32.0 / 12.0)}
+    (refusal,) = planned(told, GOOD, max_refused=0.4).refusals
+    assert refusal.code is ReasonCode.RELIABILITY
