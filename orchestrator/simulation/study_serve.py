@@ -99,7 +99,7 @@ def study(case: ServeCase, requests: Requests, source: str, *, baselines: bool =
         "Foreseeing knows the load of the next boot and sizes for it by the same queueing model. Reactive follows the "
         f"mean of {REACTIVE_S:g} s with {HEADROOM - 1.0:.0%} headroom and goes down after {COOLING_S:g} s.",
     )
-    return Served(Study("serve", "A service under load", setting, MEASURES, rows, notes), len(requests), seconds)
+    return Served(Study("requests", "A service under load", setting, MEASURES, rows, notes), len(requests), seconds)
 
 
 def _row(name: str, done: Replay, foreseen: Replay, case: ServeCase) -> Row:

@@ -1,4 +1,4 @@
-"""`isoflop simulate`: replays jobs, spot markets, requests, queues and grids in virtual time."""
+"""`isoflop simulate`: replays jobs, spot markets, requests, queues and grids in virtual time, and serves clouds."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from orchestrator.domain.sizing import Service
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.workload import Inference, Workload
 from orchestrator.interfaces.cli import files, session
+from orchestrator.interfaces.cli.simulate_serve import serve
 from orchestrator.interfaces.views import machine
 from orchestrator.interfaces.views.choose import choose, waiting
 from orchestrator.interfaces.views.study_view import StudyReport
@@ -157,7 +158,7 @@ def spot(
     choose(as_json).show(StudyReport(done))
 
 
-def serve(
+def requests(
     job_file: Annotated[
         Path | None, typer.Argument(metavar="[JOB]", help="A service; a 7B model on one H100 without it.")
     ] = None,
@@ -259,7 +260,14 @@ def carbon(
     choose(as_json).show(StudyReport(done))
 
 
-RUNS: dict[str, Callable[..., None]] = {"jobs": jobs, "spot": spot, "serve": serve, "queue": queue, "carbon": carbon}
+RUNS: dict[str, Callable[..., None]] = {
+    "jobs": jobs,
+    "spot": spot,
+    "requests": requests,
+    "queue": queue,
+    "carbon": carbon,
+    "serve": serve,
+}
 
 
 def _market(listed: Snapshot, prices: Path | None, saved: Path | None, start: datetime | None) -> Snapshot:

@@ -12,7 +12,7 @@ from tests.unit.cli.conftest import Cli
 QUICK = {
     "jobs": ("--each", "1", "--days", "4", "--alone"),
     "spot": ("--work", "4h", "--deadline", "6h", "--jobs", "2", "--days", "2"),
-    "serve": ("--count", "500", "--days", "0.1", "--alone"),
+    "requests": ("--count", "500", "--days", "0.1", "--alone"),
     "queue": ("--jobs", "100", "--alone"),
     "carbon": (
         "--days",
@@ -51,8 +51,8 @@ def test_the_bill_of_a_simulation_adds_up_and_holds_its_events(tmp_path: Path, j
         (("jobs", "--prices", "none.csv"), "none.csv"),
         (("spot", "--work", "9h", "--deadline", "9h"), "do not fit"),
         (("spot", "--work", "soon"), "--work"),
-        (("serve", "none.yaml"), "none.yaml"),
-        (("serve", "--requests", "none.csv"), "none.csv"),
+        (("requests", "none.yaml"), "none.yaml"),
+        (("requests", "--requests", "none.csv"), "none.csv"),
         (("queue", "--trace", "none.csv"), "none.csv"),
         (("queue", "--gpus", "1"), "never fits"),
         (("carbon", "--grid", "coal"), "nuclear"),
@@ -67,6 +67,6 @@ def test_what_is_wrong_is_said_with_exit_code_2(args: tuple[str, ...], said: str
 
 
 def test_a_job_that_is_no_service_cannot_be_served(job_file: Path, cli: Cli) -> None:
-    ran = cli("simulate", "serve", job_file)
+    ran = cli("simulate", "requests", job_file)
     assert ran.code == 2
     assert "no service" in ran.err

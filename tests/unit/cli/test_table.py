@@ -23,6 +23,7 @@ HELPERS = {"__init__", "application", "main", "table", "errors", "files", "judgi
     "plan_parts",
     "plan_relax",
     "plan_spot",
+    "simulate_serve",
     "size_asked",
     "size_break_even",
     "size_options",
@@ -73,7 +74,7 @@ def test_every_command_explains_itself_and_its_exit_codes(entry: Entry, cli: Cli
     ("group", "name"),
     [
         *(("catalog", name) for name in ("import", "list", "forget")),
-        *(("simulate", name) for name in ("jobs", "spot", "serve", "queue", "carbon")),
+        *(("simulate", name) for name in ("jobs", "spot", "requests", "queue", "carbon", "serve")),
     ],
 )
 def test_every_sub_command_explains_itself(group: str, name: str, cli: Cli) -> None:

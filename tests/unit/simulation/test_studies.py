@@ -47,7 +47,7 @@ def queueing() -> Study:
 
 STUDIES: dict[str, Callable[[], Study]] = {
     "spot": lambda: study_spot.study(SHORT, [UP]),
-    "serve": serving,
+    "requests": serving,
     "queue": queueing,
     "carbon": lambda: study_carbon.study(ShiftCase(every_h=101), hourly(), "test"),
 }
