@@ -62,6 +62,14 @@ def canonical(vendor_name: str, memory_gib: float | None) -> str | None:
     return found[0].name if len(found) == 1 else None
 
 
+def share(name: str, memory_gib: float | None) -> float:
+    """How much of the device called `name` has `memory_gib`: 1, or the share that clouds rent out (1/6 of an A10)."""
+    device = _by_name().get(name)
+    if device is None or not memory_gib or _is_whole(device, memory_gib) or name not in _SHARED:
+        return 1.0
+    return min(_SHARES, key=lambda each: abs(memory_gib / each - device.memory_gib))
+
+
 def family(word: str) -> tuple[str, ...]:
     """Every device that `word` may mean, in the order of the table: what a user who writes "A100" allows."""
     lowered = word.lower()

@@ -1,4 +1,4 @@
-"""Reads a CSV of offers, plain or gzipped, into an offer book; no line is ever lost without a word."""
+"""Reads our own CSV of offers, plain or gzipped, into an offer book; no line is ever lost without a word."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from orchestrator.catalog import exchange, vendors
 from orchestrator.catalog.accelerators import canonical
 from orchestrator.catalog.builder import BookBuilder, Canonical
 from orchestrator.catalog.layout import COLUMNS, Header, read_header
 from orchestrator.catalog.row import Row, RowReader
+from orchestrator.catalog.sheet import CUT_OFF
 from orchestrator.domain.errors import Problem, SpecError
 from orchestrator.domain.offerbook import OfferBook
 from orchestrator.spec import csv_text
 
-CUT_OFF = "the file ends in the middle: it was cut off, and the lines after this one are lost"
+OURS = "offers CSV"
 DIGITS = re.compile(r"\d+(?:[.]\d+)?")
 
 
@@ -32,16 +34,20 @@ class BadRows(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """One fault of one line: its number in the file (from 1), the column's name ("" is the whole line), what it is."""
+    """One fault of one line: its number in the file (from 1), the column's name ("" is the whole line), what it is.
+
+    `file` is said where several were read.
+    """
 
     line: int
     column: str
     message: str
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ImportReport:
-    """What became of a file. `rows` = `good` + `priceless` + `bad_rows`, always."""
+    """What became of a file. `rows` = `good` + `priceless` + `bad_rows` + all that `left_out` counts, always."""
 
     file: str
     book: OfferBook
@@ -51,6 +57,11 @@ class ImportReport:
     bad: tuple[BadRow, ...]  # every fault; a row may have several
     ignored_columns: tuple[str, ...]  # columns that mean nothing to isoflop
     unknown_gpus: tuple[str, ...]  # devices that keep the vendor's word: plans refuse them and say so
+    formats: tuple[str, ...] = (OURS,)  # as the headers were recognised
+    providers: tuple[str, ...] = ()  # of catalogues, whose rows do not say whose they are
+    left_out: tuple[tuple[str, int], ...] = ()  # rows that are no fault and no offer: why, and how many
+    passed_over: tuple[str, ...] = ()  # files that were not read
+    file_dated: datetime | None = None  # where the file's date stands for that of its prices: the earliest
 
     @property
     def offers(self) -> int:
@@ -60,18 +71,26 @@ class ImportReport:
     @property
     def bad_rows(self) -> int:
         """Lines with at least one fault."""
-        return len({row.line for row in self.bad})
+        return len({(row.file, row.line) for row in self.bad})
 
-    def faults(self) -> tuple[tuple[str, str, int, int], ...]:
-        """The kinds of faults, most frequent first: (column, message of the first, how often, first line)."""
+    def faults(self) -> tuple[tuple[BadRow, int], ...]:
+        """The kinds of faults, most frequent first: the first one, and how often."""
         kinds = Counter((row.column, _kind(row.message)) for row in self.bad)
         first: dict[tuple[str, str], BadRow] = {}
         for row in self.bad:
             first.setdefault((row.column, _kind(row.message)), row)
-        return tuple(
-            (column, first[column, kind].message, count, first[column, kind].line)
-            for (column, kind), count in kinds.most_common()
-        )
+        return tuple((first[kind], count) for kind, count in kinds.most_common())
+
+
+class Reading(NamedTuple):
+    """How to read: `as_of` dates the prices of rows that hold no date; dates after `now` are faults.
+
+    `names` gives our name of a vendor's device.
+    """
+
+    as_of: datetime | None = None
+    now: datetime | None = None
+    names: Canonical = canonical
 
 
 def read_csv(
@@ -82,29 +101,34 @@ def read_csv(
     now: datetime | None = None,
     names: Canonical = canonical,
 ) -> ImportReport:
-    """Read the offers in `path` (columns: `layout.COLUMNS`; plain or gzip, told apart by content).
+    """Read the offers in `path` (columns: `layout.COLUMNS`; plain or gzip, told apart by content); see `Reading`.
 
-    `as_of` dates the prices of rows that hold no date; dates after `now` are faults; `names` gives our name of a
-    vendor's device.
-
-    Raises: ConfigError where the file cannot be read; SpecError with every fault where the header is wrong, where
-    nothing can be trusted (a damaged archive), and, with `on_bad` REFUSE, where any row is bad.
+    Raises: ConfigError where the file cannot be read; SpecError as `read_text` does.
     """
-    file = str(path)
     text, whole = csv_text.read(path)
+    return read_text(str(path), text, whole=whole, on_bad=on_bad, reading=Reading(as_of, now, names))
+
+
+def read_text(file: str, text: str, *, whole: bool, on_bad: BadRows, reading: Reading) -> ImportReport:
+    """Read the offers in the `text` of `file`, the last line of which is cut off unless it is `whole`.
+
+    Raises: SpecError with every fault where the header is wrong, where nothing can be trusted (a damaged archive), and,
+    with `on_bad` REFUSE, where any row is bad.
+    """
     lines = text.split("\n")
     header, problems = _header(lines)
     if problems:
         raise SpecError(file, problems)
-    reading = _Reading(header, BookBuilder(vendors.load(), names), as_of=as_of, now=now)
+    builder = BookBuilder(vendors.load(), reading.names)
+    taken = _Reading(header, builder, as_of=reading.as_of, now=reading.now)
     for number, line in enumerate(lines[1 : None if whole else -1], start=2):
         if line.strip():
-            reading.line(number, line)
+            taken.line(number, line)
     if not whole:
-        reading.cut_off(len(lines))
-    if reading.bad and on_bad is BadRows.REFUSE:
-        raise SpecError(file, tuple(_problem(row, header, lines) for row in reading.bad))
-    return reading.report(file)
+        taken.cut_off(len(lines))
+    if taken.bad and on_bad is BadRows.REFUSE:
+        raise SpecError(file, tuple(_problem(row, header, lines) for row in taken.bad))
+    return taken.report(file)
 
 
 class _Reading:

@@ -39,10 +39,18 @@ def read(path: Path) -> tuple[str, bool]:
         data, whole = _unpack(data, str(path))
     if len(data) > MAX_BYTES:
         raise SpecError(str(path), (Problem(0, 0, "", f"it unpacks to more than {MAX_BYTES >> 20} MiB"),))
+    return decoded(data, str(path)), whole
+
+
+def decoded(data: bytes, file: str) -> str:
+    r"""The text in `data` with `\n` between lines; bytes that are no UTF-8 become lone surrogates, as by `read`.
+
+    Raises: SpecError where it is UTF-16.
+    """
     if data.startswith(UTF16):
-        raise SpecError(str(path), (Problem(1, 1, "", "the text is UTF-16", hint="save it as UTF-8"),))
+        raise SpecError(file, (Problem(1, 1, "", "the text is UTF-16", hint="save it as UTF-8"),))
     text = data.removeprefix(BOM).decode("utf-8", errors="surrogateescape")
-    return text.replace("\r\n", "\n").replace("\r", "\n"), whole
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def records(lines: Sequence[str], width: int) -> Iterator[Record]:

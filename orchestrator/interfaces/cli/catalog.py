@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.catalog import cache, importer
+from orchestrator.catalog import cache, intake
 from orchestrator.catalog.importer import BadRows
+from orchestrator.catalog.intake import Wishes
 from orchestrator.domain.errors import UserError
 from orchestrator.domain.offerbook import OfferBook
 from orchestrator.interfaces.cli import session
@@ -20,8 +21,12 @@ from orchestrator.interfaces.views.said_view import Said
 
 
 def import_file(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, plain or gzip, one machine in one place a row.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, plain or gzipped, or a zip or a folder of them.")],
     *,
+    provider: Annotated[
+        str | None,
+        typer.Option("--provider", metavar="NAME", help="Whose catalogue it is; default: as the file or folder says."),
+    ] = None,
     on_bad: Annotated[
         BadRows, typer.Option("--on-bad", help="Skip bad rows and report them, or refuse the file.")
     ] = BadRows.SKIP,
@@ -34,14 +39,16 @@ def import_file(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Read a CSV of offers into the cache, so that plans run over them.
+    """Read offers into the cache, so that plans run over them: a CSV of yours, gpuhunt's catalogue or SkyPilot's.
 
-    An import of the same name is replaced. Exit codes: 0, or 2 where the file cannot be read or a row is refused.
+    The format is recognised by the header. An import of the same name is replaced.
+
+    Exit codes: 0, or 2 where the file cannot be read or a row is refused.
     """
     app = session.open_app()
     dated = as_of.replace(tzinfo=UTC) if as_of is not None else None
     with waiting(f"reading {file}"):
-        done = importer.read_csv(file, on_bad=on_bad, as_of=dated, now=app.clock.now())
+        done = intake.read(file, Wishes(on_bad=on_bad, provider=provider, as_of=dated, now=app.clock.now()))
         kept = name or _name(file)
         cache.store(done.book, app.settings.catalog_dir, kept)
     choose(as_json).show(ImportedReport(done, kept))
@@ -80,7 +87,7 @@ RUNS = {"import": import_file, "list": list_imports, "forget": forget}
 
 
 def _name(file: Path) -> str:
-    return file.name.removesuffix(".gz").removesuffix(".csv") or "offers"
+    return file.name.removesuffix(".gz").removesuffix(".csv").removesuffix(".zip") or "offers"
 
 
 def _summary(name: str, book: OfferBook) -> Import:
