@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh
+bash scripts/services.sh
 bin=.venv/bin
 
 if [ $# -gt 0 ]; then exec "$bin/python" -m pytest "$@"; fi

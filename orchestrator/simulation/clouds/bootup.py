@@ -44,3 +44,12 @@ def _cloud_configs(user_data: str) -> Iterator[Mapping[str, list[object]]]:
             document = yaml.safe_load(part)
             if isinstance(document, Mapping):
                 yield document
+
+
+def host_keys(user_data: str) -> tuple[str, str] | None:
+    """The private and the public key by which the machine proves itself; None where it makes its own."""
+    for config in _cloud_configs(user_data):
+        keys: object = config.get("ssh_keys")
+        if isinstance(keys, Mapping) and "ed25519_private" in keys:
+            return str(keys["ed25519_private"]), str(keys.get("ed25519_public", ""))
+    return None
