@@ -68,6 +68,11 @@ class Workers:
             opened.callback(self._pool.close)
             self._open = opened.pop_all()
 
+    @property
+    def running(self) -> bool:
+        """Whether there are processes that take tasks."""
+        return self._pool is not None
+
     def __call__(self, function: Callable[[Argument], Result], tasks: Iterable[Argument], /) -> Iterator[Result]:
         """The answers, in order; the tasks run at the same time once the processes run."""
         return map(function, tasks) if self._pool is None else iter(self._pool.map(function, tasks))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,6 @@ from orchestrator.runtime.workers import Workers
 from orchestrator.spec import documents, fleet_documents, quantity
 
 TIME_LIMIT_S = 10.0
-EFFORT = Effort()
 SINGLE, CHAINED = 0.9, 0.3  # parts of the time left for one solution: results that move take several
 
 
@@ -51,7 +51,7 @@ class Asked(NamedTuple):
 
 def run(app: App, asked: Asked) -> None:
     """Plan, save and show. Raises: UserError, Unplaced where a job has no place."""
-    workers = Workers(min(asked.workers, EFFORT.parts))  # more than there are parts at a time would only wait
+    workers = Workers(min(asked.workers, Effort().parts))  # more than there are parts at a time would only wait
     limit_s = session.read_option("--time-limit", asked.time_limit, quantity.duration_s)
     began = time.monotonic()
     jobs, names = _jobs(asked.job_files)
@@ -72,8 +72,9 @@ def run(app: App, asked: Asked) -> None:
 
 
 def _solved(clock: Callable[[], float], end_s: float, part: float, workers: Workers, problem: FleetProblem) -> Solution:
-    """One solution within a part of the time left; workers start where there is more than one neighbourhood."""
-    if len(problem.unplaced_usd) > EFFORT.jobs_per_part:
+    """One solution within a part of the time left, in threads; workers start where neighbourhoods are to be solved."""
+    effort = Effort.for_size(len(problem.unplaced_usd))
+    if len(problem.unplaced_usd) > effort.exact_jobs:
         workers.begin()
     began = clock()
 
@@ -81,7 +82,9 @@ def _solved(clock: Callable[[], float], end_s: float, part: float, workers: Work
         return clock() - began
 
     limit_s = max(0.0, part * (end_s - began))
-    return solve(problem, EFFORT, elapsed=elapsed, limit_s=limit_s, spread=workers)
+    with ThreadPoolExecutor(effort.parts) as pool:
+        spread = workers if workers.running else pool.map
+        return solve(problem, effort, elapsed=elapsed, limit_s=limit_s, spread=spread, threads=pool.map)
 
 
 def _over(clock: Callable[[], float], end_s: float) -> bool:

@@ -21,7 +21,6 @@ NEAR = 1.15  # columns dearer than that, at the prices so far, are left out of a
 FREE = 0.1  # of the middle price: an offer cheaper than that counts as not scarce
 WIDER, WIDEST = 1.1, 1.6  # so much further at once, and at most in the end
 ALL = 500_000  # pairs of a job and an offer: so few are all looked at
-HURRIED = 1.1
 DEPTH = 1.3  # times its cheapest option: where that is taken there must be others
 
 
@@ -118,4 +117,4 @@ def _sampled(
 
 def at_once(problem: Problem, limits: Resources, least_usd: FloatArray) -> Reach:
     """No prices, and every job's cheapest options: what there is time for when there is none."""
-    return Reach(gather(problem, limits, HURRIED * least_usd, np.arange(len(least_usd))), no_prices(limits))
+    return Reach(gather(problem, limits, FIRST * least_usd, np.arange(len(least_usd))), no_prices(limits))

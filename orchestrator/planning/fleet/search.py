@@ -21,9 +21,12 @@ from orchestrator.planning.fleet.state import State
 
 BUDGET_TRIES = 12
 FIRST_RAISE, FASTER = 0.05, 1.5  # USD per USD of a budget overspent
+NOTHING = 5e-6  # of a placement's cost: a round of exchanges that gains less is the last
 STEEP = 30.0  # of raises, in the part overspent: demand for money falls slowly in its price
 WITHIN = 0.15  # columns with more regret, as a part of the job's value, are not looked at
-FURTHER, ROOM = 2.0, 20  # jobs without a place: options up to so many times the value; of those with room, so many
+FURTHER = (1.25, 2.0, 4.0)  # jobs without a place look at options up to so many times dearer than those seen so far
+ROOM = 20  # so many with room
+AT_ONCE = 150  # such jobs at a time, so that their options fit in memory; only so few look as far as the last
 SETTLED, AFFORDED, SEARCHED = 0.75, 0.88, 0.97  # parts of a time limit after which each stage ends
 EXACT_NODES = 2000
 QUICK = 0.35  # of the time left, for the few columns that prices leave
@@ -104,14 +107,14 @@ def _improved(
 
 
 def settle(state: State, cost: FloatArray, rounds: int, stop: Callable[[], bool], *, depth: int = 3) -> int:
-    """Exchange until nothing is gained or `rounds` are over; how many rounds it took."""
+    """Exchange until next to nothing is gained or `rounds` are over; how many rounds it took."""
     rows = np.arange(len(cost))
     for done in range(rounds):
         if stop():
             return done
-        chains, _ = exchange(state, rows, cost, depth=depth)
-        swaps, _ = swap(state, rows, cost)
-        if chains + swaps == 0:
+        chains, by_chains = exchange(state, rows, cost, depth=depth)
+        swaps, by_swaps = swap(state, rows, cost)
+        if chains + swaps == 0 or by_chains + by_swaps < NOTHING * float(cost[state.at].sum()):
             return done + 1
     return rounds
 
@@ -124,17 +127,30 @@ def _start(problem: Problem, limits: Resources, proof: Proof, effort: Effort) ->
     place(state, dearest, priced(pool, proof.prices, limits))
     keep = nearest(pool, proof.regret, effort.columns, WITHIN * proof.value, state.at)
     state = moved(state, pool.take(keep), soft)
+    for further in FURTHER:
+        out = np.flatnonzero(state.at == state.columns.unplaced)
+        if not len(out) or (further == FURTHER[-1] and len(out) > AT_ONCE):
+            break
+        limit = np.minimum(further * proof.pool.beyond_usd, proof.pool.columns.usd[proof.pool.columns.unplaced])
+        state = _looked_further(problem, limits, proof, state, limit)
+    return state
+
+
+def _looked_further(problem: Problem, limits: Resources, proof: Proof, state: State, limit: FloatArray) -> State:
+    """Jobs out of a place look at their options of less than `limit` (J,): the cheapest with room, and the nearest."""
     out = np.flatnonzero(state.at == state.columns.unplaced)
-    if not len(out):
-        return state
-    more = gather(problem, limits, FURTHER * proof.value[out], out).columns
-    fits = more.nodes <= state.nodes_left[more.offer]
-    usd = priced(more, proof.prices, limits._replace(team=limits.team[out]))
-    all_of_it = np.full(len(out), usd.max())
-    some = nearest(more, np.where(fits, more.usd, np.inf), ROOM, all_of_it, more.unplaced)
-    near = nearest(more, usd, ROOM, all_of_it, some)
-    state = moved(state, replaced(state.columns, more.take(near), out), soft)
-    place(state, out[np.argsort(-proof.value[out], kind="stable")], state.columns.usd)
+    columns = state.columns
+    for low in range(0, len(out), AT_ONCE):
+        jobs = out[low : low + AT_ONCE]
+        more = gather(problem, limits, limit[jobs], jobs).columns
+        fits = more.nodes <= state.nodes_left[more.offer]
+        usd = priced(more, proof.prices, limits._replace(team=limits.team[jobs]))
+        farthest = np.full(len(jobs), usd.max())
+        some = nearest(more, np.where(fits, more.usd, np.inf), ROOM, farthest, more.unplaced)
+        near = nearest(more, usd, ROOM, farthest, some)
+        columns = replaced(columns, more.take(near), jobs)
+    state = moved(state, columns, state.limits)
+    place(state, out[np.argsort(-proof.value[out], kind="stable")], columns.usd)
     return state
 
 
@@ -171,8 +187,11 @@ def within(state: State, limits: Resources, price: FloatArray, rounds: int, stop
     loss = columns.usd[columns.unplaced] - columns.usd[soft.at]
     money = columns.money_usd[soft.at]
     worth = np.where(money > 0, loss / np.maximum(money, 1e-300), np.inf)
-    for job in np.lexsort((np.arange(len(worth)), -worth)).tolist():
-        hard.move((job,), (int(soft.at[job]),))
+    if not hard.move(range(len(worth)), soft.at.tolist()):
+        for job in np.lexsort((np.arange(len(worth)), -worth)).tolist():
+            hard.move((job,), (int(soft.at[job]),))
+    out = np.flatnonzero(hard.at == columns.unplaced)
+    place(hard, out[np.argsort(-columns.usd[columns.unplaced[out]], kind="stable")], columns.usd)
     return hard
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from orchestrator.domain.offerbook import FloatArray, IntArray
 
 UNPLACED = -1
-LARGE = 3000  # jobs
+MIDDLING = 3000  # jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +27,13 @@ class Effort:
 
     @classmethod
     def for_size(cls, jobs: int) -> Effort:
-        """The usual effort for so many jobs: seconds, or a minute for ten thousand (benchmarks/bench_fleet.py)."""
-        return cls() if jobs <= LARGE else cls(sweeps=400, jobs_per_part=80)
+        """The usual effort for so many jobs: a second for hundreds, three for a thousand, a minute for ten thousand.
+
+        Calibrated by benchmarks/bench_fleet.py.
+        """
+        if jobs <= cls().exact_jobs:
+            return cls()
+        return cls(sweeps=24, jobs_per_part=50) if jobs <= MIDDLING else cls(sweeps=400, jobs_per_part=80)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -20,6 +20,7 @@ from orchestrator.planning.fleet.solution import Effort, Solution
 from orchestrator.planning.fleet.spread import Spread
 
 REACHED, PROVEN = 0.5, 0.6  # parts of a time limit after which prices and then the bound are as good as they get
+AFTERWARDS = 20.0  # a placement without any search takes so many times as long as finding each job's cheapest option
 
 DEFAULT = Effort()
 
@@ -32,17 +33,23 @@ class Clock:
 
     def __init__(self, elapsed: Callable[[], float] | None, limit_s: float) -> None:
         self._elapsed, self._limit_s = elapsed, limit_s
+        self._reserved_s = 0.0
         self.late = False
 
     def left_s(self) -> float:
         """Seconds left; inf without a clock."""
         return inf if self._elapsed is None else self._limit_s - self._elapsed()
 
+    def reserve(self, seconds: float) -> None:
+        """Have no part of the limit end later than so long before its end."""
+        self._reserved_s = seconds
+
     def after(self, part: float) -> Callable[[], bool]:
         """A question: is this part of the limit over?"""
 
         def over() -> bool:
-            if self._elapsed is None or self._elapsed() < part * self._limit_s:
+            end_s = min(part * self._limit_s, self._limit_s - self._reserved_s)
+            if self._elapsed is None or self._elapsed() < end_s:
                 return False
             self.late = True
             return True
@@ -80,13 +87,17 @@ def solve(
     clock = Clock(elapsed, limit_s)
     if not len(own.unplaced_usd):
         return _answer(problem, own, limits, None, jobs=jobs, offers=offers, clock=clock)
+    left_s = clock.left_s()
     least = own.options.least_usd()
+    if elapsed is not None:
+        clock.reserve(AFTERWARDS * (left_s - clock.left_s()))
     found = (
         at_once(own, limits, least)
         if limit_s <= 0 and clock.after(1.0)()
         else reach(own, limits, least, effort.price_steps, stop=clock.after(REACHED), spread=threads)
     )
     proof = _proof(own, limits, found, effort, clock)
+    clock.reserve(0.0)
     best = search(own, limits, proof, effort, clock=clock, spread=spread)
     return _answer(problem, own, limits, best, jobs=jobs, offers=offers, clock=clock)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -125,3 +126,22 @@ def test_the_nearest_columns_are_those_of_least_rank_however_far_one_looks(scarc
         low, high = columns.start[job], columns.start[job + 1]
         least = low + np.argsort(rank[low:high], kind="stable")[:3]
         assert set(least[np.isfinite(rank[least])]) <= set(rows)
+
+
+def test_threads_change_nothing_but_the_time() -> None:
+    fleet_ = fleet(160, 800, np.random.default_rng(7))
+    effort = Effort(price_steps=20, packing_steps=10, sweeps=4, jobs_per_part=40)
+    with ThreadPoolExecutor(2) as pool:
+        threaded = solve(fleet_, effort, spread=pool.map, threads=pool.map)
+    alone = solve(fleet_, effort)
+    assert threaded.counters == alone.counters
+    assert threaded.counters["sweeps"] > 0
+    assert threaded.objective_usd == alone.objective_usd
+    assert threaded.offer.tolist() == alone.offer.tolist()
+
+
+def test_the_usual_effort_keeps_small_fleets_exact_and_cuts_large_ones_into_small_parts() -> None:
+    small, middle, large = (Effort.for_size(jobs) for jobs in (100, 1_000, 10_000))
+    assert small == Effort()
+    assert middle.jobs_per_part < large.jobs_per_part < small.exact_jobs
+    assert middle.sweeps < large.sweeps
