@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
-from typing import cast
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from typing import Protocol, cast
 
 from orchestrator.domain.contracts import (
     Capability,
@@ -29,11 +30,23 @@ def installed(group: str) -> dict[str, EntryPoint]:
     Raises: ConfigError where two installed packages claim one name.
     """
     found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=group):
+    for point in _points().select(group=group):
         known = found.setdefault(point.name, point)
         if known.value != point.value:
             raise ConfigError(f"two installed packages call their {group} {point.name!r}: {known.value}, {point.value}")
     return found
+
+
+class _Installed(Protocol):
+    """What `entry_points` returns, by whatever class of Python's versions."""
+
+    def select(self, *, group: str) -> EntryPoints: ...
+
+
+@cache
+def _points() -> _Installed:
+    """Those of every installed package, looked for once: what is installed later is for the next process."""
+    return entry_points()
 
 
 def provider_factory(name: str) -> ProviderFactory:

@@ -79,7 +79,7 @@ def priced(way: Way, candidates: Candidates) -> Traffic:
     guessed = unknown[sites.index] if found else np.zeros(len(book), np.bool_)
     if other.zone and (other.provider, other.region) in sites.keys:
         rows = np.flatnonzero(sites.index == sites.keys.index((other.provider, other.region)))
-        for code in np.unique(book.zone.codes[rows]).tolist():
+        for code in sorted(set(book.zone.codes[rows].tolist())):
             within = rows[book.zone.codes[rows] == code]
             price = way.routes.usd(other.provider, other.region, book.zone.vocab[code])
             cost[within] = way.assumed_usd if price is None else price

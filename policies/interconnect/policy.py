@@ -160,7 +160,7 @@ def _sharing(workload: Workload, sizing: Sizing) -> float:
 
 def _unlinked(view: PlanView, candidates: Candidates) -> list[str]:
     """Of the devices shown, those whose links join fewer than share a layer: their speed is that of all linked."""
-    shown = [candidates.sizings[row] for row in np.unique(candidates.sizing).tolist()]
+    shown = [candidates.sizings[row] for row in sorted(set(candidates.sizing.tolist()))]
     if all(_sharing(view.workload, sizing) <= 1 for sizing in shown):
         return []
     shared, joined = _groups(view, candidates)
