@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from orchestrator.domain.candidates import Candidates, PlanView, Refusals
-from orchestrator.domain.contracts import Policy
+from orchestrator.domain.contracts import Audits, Policy
 from orchestrator.domain.errors import ConfigError, UserError
 from orchestrator.domain.offer import Billing
 from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray, OfferBook, Words
@@ -20,7 +20,18 @@ from orchestrator.domain.workload import Inference, LatencyTarget, Workload
 from orchestrator.planning.candidates import build
 from orchestrator.planning.delays import with_delays
 from orchestrator.planning.limits import apply_limits
-from orchestrator.planning.pricing import REFUSALS, Column, Panel, added, audited, broken, enforced, panel, refused
+from orchestrator.planning.pricing import (
+    REFUSALS,
+    Column,
+    Panel,
+    Seat,
+    added,
+    audited,
+    broken,
+    enforced,
+    panel,
+    refused,
+)
 from orchestrator.planning.shapes import Priced, competing
 from orchestrator.planning.sieve import Sieve
 
@@ -180,13 +191,28 @@ def _audited(
         before = open_.copy()
         found = audited(seat.policy, seat.audits, judges.view, candidates, bill)
         open_ &= _open(seat.policy, found, candidates, sieve, open_)
-        if falls or seat.rewards(REFUSALS):
-            again.append(candidates.offer[before & ~open_])
+        lost = before & ~open_
+        if lost.any() and (falls or seat.rewards(REFUSALS)):
+            again.append(candidates.offer[lost & ~_hopeless(judges, seat, seat.audits, candidates, terms)])
     if open_.all():
         return candidates, terms, again
     rows = np.flatnonzero(open_)
     kept = tuple(Column(term.by, term.name, term.usd[rows], term.money) for term in terms)
     return candidates.take(rows), kept, again
+
+
+def _hopeless(judges: Panel, seat: Seat, auditor: Audits, candidates: Candidates, terms: Sequence[Column]) -> BoolArray:
+    """Where `auditor` refuses even the part of the bill that no number of nodes brings down, shape (n,)."""
+    hopeless = np.zeros(len(candidates), np.bool_)
+    if seat.rewards(REFUSALS):
+        return hopeless
+    bill = added([term for term in terms if not judges.may_fall(term)], len(candidates), money=True)
+    for refusals in audited(seat.policy, auditor, judges.view, candidates, bill):
+        hopeless |= refusals.refused
+    for term in terms:
+        if judges.may_fall(term) and (term.usd < 0).any():  # a reward below nothing has no bound
+            hopeless &= term.usd >= 0
+    return hopeless
 
 
 def _check_names(workload: Workload, policies: Sequence[Policy]) -> None:
