@@ -5,9 +5,11 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -69,20 +71,25 @@ class Host:
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
         assert SSHD is not None
-        self._process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(self._config)], stderr=subprocess.PIPE, text=True)
+        said = self._config.with_name("sshd.log")
+        with said.open("wb") as log:
+            self._process = subprocess.Popen(
+                [SSHD, "-D", "-e", "-f", str(self._config)], stderr=log, start_new_session=True
+            )
         for _ in range(1000):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self._port)) == 0:
                     return self
-            assert self._process.poll() is None, self._process.communicate()[1]
+            assert self._process.poll() is None, said.read_text()
             time.sleep(0.01)
         raise AssertionError("sshd does not listen")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.terminate()
-        self._process.communicate(timeout=10)
+        with suppress(ProcessLookupError):  # with the sessions that are open: the machine is gone
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(timeout=10)
 
 
 def run(endpoint: Endpoint, command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:

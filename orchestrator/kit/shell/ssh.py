@@ -1,0 +1,202 @@
+"""Commands on other machines over SSH: kept connections, pinned host keys, jump hosts, many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import asyncssh
+
+from orchestrator.domain.errors import AuthError, ProviderError, TransientError
+from orchestrator.kit.shell.command import Done, after_mark, remote
+
+T = TypeVar("T")
+CONNECT_S, LOGIN_S = 10.0, 20.0
+KEEPALIVE_S, KEEPALIVES = 5.0, 3  # a dead link is noticed after 15 s
+SPARE_S = 5.0  # beyond its timeout, for a call to say that it was too long
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """A machine, who logs in there, and how it proves that it is that machine."""
+
+    host: str
+    user: str
+    host_key: str  # its public key in OpenSSH's form, known beforehand
+    identity: str = ""  # a private key's file; "" leaves it to the SSH agent
+    port: int = 22
+    jump: Address | None = None  # the machine that it is reached through
+
+    @property
+    def label(self) -> str:
+        """`user@host:port`."""
+        return f"{self.user}@{self.host}" + (f":{self.port}" if self.port != 22 else "")
+
+
+class Hub:
+    """Connections to many machines, each opened once and kept. Safe between threads; one event loop in one thread.
+
+    `provider` is whom errors name.
+    """
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+        self._loop = asyncio.new_event_loop()
+        self._connections: dict[Address, asyncssh.SSHClientConnection] = {}
+        self._opening: dict[Address, asyncio.Lock] = {}
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"ssh-{provider}", daemon=True)
+        self._thread.start()
+
+    def run(self, address: Address, line: str, stdin: bytes, timeout_s: float) -> Done:
+        """Run a line that `remote` made. Raises: as Shell.run."""
+        return self._wait(self._run(address, line, stdin, timeout_s), timeout_s + CONNECT_S + LOGIN_S)
+
+    def host_key(self, address: Address) -> str:
+        """The public key that whoever answers there shows now: for a first contact that somebody looks at.
+
+        Raises: TransientError where nobody answers.
+        """
+        return self._wait(self._host_key(address), CONNECT_S + LOGIN_S)
+
+    def close(self) -> None:
+        """Close every connection and end the thread."""
+        if not self._loop.is_closed():
+            self._wait(self._close(), CONNECT_S)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(CONNECT_S)
+            self._loop.close()
+
+    def _wait(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(timeout_s + SPARE_S)
+        except FutureTimeout:
+            future.cancel()
+            raise TransientError(self._provider, f"no end within {timeout_s:g} s") from None
+
+    async def _run(self, address: Address, line: str, stdin: bytes, timeout_s: float) -> Done:
+        for attempt in (1, 2):
+            fresh = address not in self._connections
+            connection = await self._connected(address)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    process = await connection.create_process(line, encoding=None)
+                    stdout, stderr = await process.communicate(stdin)
+                break
+            except TimeoutError:
+                raise TransientError(self._provider, f"{address.label}: no end within {timeout_s:g} s") from None
+            except (asyncssh.ChannelOpenError, asyncssh.ConnectionLost, OSError) as error:
+                # On a kept connection that died in the meantime nothing was begun: once more on a new one.
+                self._forget(address, connection)
+                if fresh or attempt == 2:
+                    raise TransientError(self._provider, f"{address.label}: {error}") from error
+        return self._judged(address, connection, process, (_bytes(stdout), _bytes(stderr)))
+
+    def _judged(
+        self,
+        address: Address,
+        connection: asyncssh.SSHClientConnection,
+        process: asyncssh.SSHClientProcess[bytes],
+        outputs: tuple[bytes, bytes],
+    ) -> Done:
+        stdout, stderr = after_mark(outputs[0]), after_mark(outputs[1])
+        code = process.returncode
+        if code is None:  # neither exit code nor signal: the connection broke, and the command may still run
+            self._forget(address, connection)
+            raise TransientError(self._provider, f"{address.label}: the connection was lost while a command ran")
+        if stdout is None:
+            last = outputs[1].decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {code}"]
+            raise TransientError(self._provider, f"{address.label}: its login shell runs no command: {last[0]}", 60.0)
+        return Done(code, stdout, stderr or b"")
+
+    async def _connected(self, address: Address) -> asyncssh.SSHClientConnection:
+        async with self._opening.setdefault(address, asyncio.Lock()):
+            known = self._connections.get(address)
+            if known is not None and not known.is_closed():
+                return known
+            tunnel = await self._connected(address.jump) if address.jump is not None else ()
+            try:
+                opened = await asyncssh.connect(
+                    address.host,
+                    address.port,
+                    tunnel=tunnel,
+                    username=address.user,
+                    known_hosts=([asyncssh.import_public_key(address.host_key)], [], []),
+                    client_keys=[address.identity] if address.identity else (),
+                    config=None,  # nothing but what we were told
+                    connect_timeout=CONNECT_S,
+                    login_timeout=LOGIN_S,
+                    keepalive_interval=KEEPALIVE_S,
+                    keepalive_count_max=KEEPALIVES,
+                )
+            except Exception as error:
+                raise self._explained(address, error) from error
+            self._connections[address] = opened
+            return opened
+
+    def _explained(self, address: Address, error: Exception) -> ProviderError | Exception:
+        """Our error for what connecting raised; a bug stays what it is."""
+        match error:
+            case asyncssh.HostKeyNotVerifiable():
+                detail = "shows another host key than the one we know: it was set up anew, or it is not that machine"
+                return AuthError(self._provider, f"{address.label} {detail}")
+            case asyncssh.PermissionDenied():
+                return AuthError(self._provider, f"{address.label} refuses our key")
+            case asyncssh.KeyImportError():
+                return AuthError(self._provider, f"{address.label}: a key cannot be read: {error}")
+            case TimeoutError() | asyncssh.TimeoutError():
+                return TransientError(self._provider, f"{address.label}: no answer within {CONNECT_S:g} s", 5.0)
+            case asyncssh.Error() | OSError():
+                return TransientError(self._provider, f"{address.label}: {error}", 5.0)
+        return error
+
+    async def _host_key(self, address: Address) -> str:
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                tunnel = await self._connected(address.jump) if address.jump is not None else ()
+                key = await asyncssh.get_server_host_key(address.host, address.port, tunnel=tunnel, config=None)
+        except Exception as error:
+            raise self._explained(address, error) from error
+        if key is None:
+            raise TransientError(self._provider, f"{address.label} shows no host key")
+        return key.export_public_key().decode().strip()
+
+    def _forget(self, address: Address, connection: asyncssh.SSHClientConnection) -> None:
+        connection.abort()
+        if self._connections.get(address) is connection:
+            del self._connections[address]
+
+    async def _close(self) -> None:
+        for connection in self._connections.values():
+            connection.close()
+        for connection in self._connections.values():
+            await connection.wait_closed()
+        self._connections.clear()
+
+
+class SshShell:
+    """Commands on one machine of a hub."""
+
+    def __init__(self, hub: Hub, address: Address) -> None:
+        self._hub, self._address = hub, address
+        self.name = address.label
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float = 60.0,
+        env: Mapping[str, str] | None = None,
+        folder: str = "",
+    ) -> Done:
+        """See Shell."""
+        return self._hub.run(self._address, remote(argv, env=env, folder=folder), stdin, timeout_s)
+
+
+def _bytes(output: bytes | str | None) -> bytes:
+    return output if isinstance(output, bytes) else (output or "").encode()
