@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from orchestrator.domain.accelerator import Accelerator, Precision
 
@@ -77,8 +77,7 @@ def family(word: str) -> tuple[str, ...]:
     return tuple(names or [device.name for device in _called(word)])
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     device: Accelerator
     keys: tuple[str, ...]  # normal forms that vendors use for it
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from orchestrator.catalog.tables import rows
 from orchestrator.domain.offer import Tier
@@ -12,8 +12,7 @@ from orchestrator.domain.offer import Tier
 ANY = "*"
 
 
-@dataclass(frozen=True, slots=True)
-class Vendor:
+class Vendor(NamedTuple):
     """Facts of one provider: seconds from purchase to a usable machine, least seconds billed."""
 
     tier: Tier
@@ -21,8 +20,7 @@ class Vendor:
     min_billing_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Vendors:
+class Vendors(NamedTuple):
     """Facts by provider; a provider we do not know gets a cautious guess."""
 
     vendors: Mapping[str, Vendor]

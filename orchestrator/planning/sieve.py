@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import zip_longest
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ OPEN = -1
 ASIDE = -2  # not asked about
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One rule that caught offers: `sentence(row)` says why, for a row of the snapshot's book."""
 
     by: str

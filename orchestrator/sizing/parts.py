@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from orchestrator.domain.sizing import Assumption
 from orchestrator.domain.workload import Model
@@ -12,8 +12,7 @@ USUAL_FEED_FORWARD = 8.0  # h² per layer: two matrices of h x 4h (GPT-3), or th
 SAID_FROM = 0.02  # of the total: a smaller disagreement is biases, positions and rounding
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Parts(NamedTuple):
     """Parameters by part, which sum to the model's total; floats, as the shape may be an estimate.
 
     `experts` are the routed ones alone: shared experts and the dense layers of a mixture are in `feed_forward`.
@@ -92,7 +91,7 @@ def _with_head(parts: Parts, unrouted: float, expected: float) -> Parts:
     """With the output layer and, as the rest of the `unrouted` parameters, the feed-forward."""
     rest = unrouted - parts.embedding - parts.attention - parts.norms
     head = parts.embedding if rest - expected > parts.embedding / 2.0 else 0.0
-    return replace(parts, head=head, feed_forward=rest - head)
+    return parts._replace(head=head, feed_forward=rest - head)
 
 
 def _mixture(model: Model, parts: Parts) -> Parts:
@@ -101,14 +100,14 @@ def _mixture(model: Model, parts: Parts) -> Parts:
     if model.experts and model.experts_per_token and model.experts_per_token < model.experts:
         share = model.experts_per_token / model.experts
         experts = (total - active) / (1.0 - share)
-        return _with_head(replace(parts, experts=experts, routed_share=share), total - experts, 0.0)
+        return _with_head(parts._replace(experts=experts, routed_share=share), total - experts, 0.0)
     fixed = 2.0 * parts.embedding + parts.attention + parts.norms
     experts = max(total - fixed, (total - active))
     share = max(0.0, 1.0 - (total - active) / experts)
     note = Assumption(
         "routed_share", share, "all feed-forward is taken as routed experts: the model's experts are not given"
     )
-    said = replace(parts, experts=experts, routed_share=share, assumptions=(*parts.assumptions, note))
+    said = parts._replace(experts=experts, routed_share=share, assumptions=(*parts.assumptions, note))
     return _with_head(said, total - experts, 0.0)
 
 
@@ -125,12 +124,11 @@ def _reconciled(model: Model, parts: Parts) -> Parts:
             said = Assumption("attention_parameters", latent, note)
             rounding = -parts.feed_forward < SAID_FROM * parts.attention
             notes = parts.assumptions if rounding else (*parts.assumptions, said)
-            parts = replace(parts, attention=latent, assumptions=notes)
-        parts = replace(parts, feed_forward=0.0)
+            parts = parts._replace(attention=latent, assumptions=notes)
+        parts = parts._replace(feed_forward=0.0)
     factor = model.parameters / parts.total
     if abs(factor - 1.0) > 1e-9:
-        parts = replace(
-            parts,
+        parts = parts._replace(
             embedding=parts.embedding * factor,
             attention=parts.attention * factor,
             feed_forward=parts.feed_forward * factor,
@@ -140,7 +138,7 @@ def _reconciled(model: Model, parts: Parts) -> Parts:
         )
         note = f"the shape makes {1.0 / factor:.2f} times the stated parameters: every part is scaled to their sum"
         if abs(factor - 1.0) > SAID_FROM:
-            parts = replace(parts, assumptions=(*parts.assumptions, Assumption("parts_scaled", factor, note)))
+            parts = parts._replace(assumptions=(*parts.assumptions, Assumption("parts_scaled", factor, note)))
     stated = _stated_feed_forward(model, parts.shape)
     off = (parts.feed_forward - stated) / model.parameters
     if model.feed_forward and not parts.experts and abs(off) > SAID_FROM:
@@ -148,5 +146,5 @@ def _reconciled(model: Model, parts: Parts) -> Parts:
             f"the stated width makes {stated / 1e9:,.2f}e9 parameters of feed-forward; the rest of the stated total is"
             " used"
         )
-        parts = replace(parts, assumptions=(*parts.assumptions, Assumption("feed_forward", parts.feed_forward, note)))
+        parts = parts._replace(assumptions=(*parts.assumptions, Assumption("feed_forward", parts.feed_forward, note)))
     return parts

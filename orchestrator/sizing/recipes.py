@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from typing import Final, NamedTuple
@@ -41,8 +40,7 @@ class BufferRates(NamedTuple):
     device: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class Recipe(NamedTuple):
     """How one framework trains in one precision."""
 
     framework: Framework
@@ -94,11 +92,11 @@ def _recipe(framework: Framework, precision: Precision) -> Recipe:
         pipeline_gathers=pytorch,
     )
     if precision in _WIDE:
-        return replace(base, states=_sharded(4.0, 4.0, 8.0), plane_bytes=4.0, input_bytes=4.0)
+        return base._replace(states=_sharded(4.0, 4.0, 8.0), plane_bytes=4.0, input_bytes=4.0)
     if precision in _NARROW and megatron:
         copies = 2.0 * _NARROW[precision]
         wider = {sharding: rates._replace(device=rates.device + copies) for sharding, rates in base.buffers.items()}
-        return replace(base, buffers=wider, input_bytes=1.0)
+        return base._replace(buffers=wider, input_bytes=1.0)
     return base
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from orchestrator.domain.accelerator import Precision
 from orchestrator.domain.workload import Model
@@ -14,8 +13,7 @@ ATTENTION: Final = 12.0  # FLOPs per layer, width, position and token: 4 forward
 FINE_GRAINED: Final = 4.0  # from this ratio of all to active parameters on, experts are taken to be many and narrow
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingWork:
+class TrainingWork(NamedTuple):
     """One token of one training job.
 
     `global_batch_tokens` is None where nobody knows; `experts_per_token` is 0 for a dense model. `narrow_experts` says

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
+from types import MappingProxyType
+from typing import NamedTuple
 
 LONGEST = 64  # characters of a quantity; no human writes more, and nothing below sees hostile lengths
 GIB = Decimal(2**30)
@@ -22,8 +23,7 @@ class QuantityError(ValueError):
         super().__init__(f"{message} (expected {expected})")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dimension:
+class Dimension(NamedTuple):
     """One kind of quantity: its units in base units, and the range within which a value can be meant.
 
     Symbols are matched as written, words (three letters and more) in any case. Zero is always in range: whether it
@@ -38,7 +38,7 @@ class Dimension:
     bare: bool = False  # a number without a unit is in base units
     any_case: bool = False  # of the symbols too
     repeats: bool = False  # "1h30m"
-    hints: Mapping[str, str] = field(default_factory=dict)  # what to say about a unit that is ambiguous
+    hints: Mapping[str, str] = MappingProxyType({})  # what to say about a unit that is ambiguous
 
 
 def _units(*groups: tuple[Decimal | int | str, str]) -> dict[str, Decimal]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import yaml
 
@@ -23,16 +22,14 @@ TAGS = {"sequence": "tag:yaml.org,2002:seq", "mapping": "tag:yaml.org,2002:map"}
 NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
+class Spot(NamedTuple):
     """A place in a text; line and column count from 1."""
 
     line: int
     column: int
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """The data of one document: scalars are strings as written (or None), and `problems` did not stop the reading."""
 
     data: Data
@@ -130,31 +127,29 @@ class _Stop(Exception):
         super().__init__(message)
 
 
-@dataclass(slots=True)
 class _Open:
     """A container whose end has not come yet; `key` is a mapping's key that waits for its value."""
 
-    data: list[Data] | dict[str, Data]
-    where: Where
-    anchor: str | None
-    before: int  # the node count when it began
-    key: str | None = None
-    waiting: bool = False
-    merges: list[dict[str, Data]] = field(default_factory=list)
+    def __init__(self, data: list[Data] | dict[str, Data], where: Where, anchor: str | None, before: int) -> None:
+        self.data, self.where, self.anchor = data, where, anchor
+        self.before = before  # the node count when it began
+        self.key: str | None = None
+        self.waiting = False
+        self.merges: list[dict[str, Data]] = []
 
 
-@dataclass(slots=True)
 class _Builder:
     """Folds parser events into data; a stack instead of recursion, so that depth is a number and not a crash."""
 
-    documents: int = 0
-    root: Data = None
-    nodes: int = 0
-    stack: list[_Open] = field(default_factory=list)
-    values: dict[Where, Spot] = field(default_factory=dict)
-    keys: dict[Where, Spot] = field(default_factory=dict)
-    anchors: dict[str, tuple[Data, int] | None] = field(default_factory=dict)  # None: still open
-    problems: list[Problem] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.documents = 0
+        self.root: Data = None
+        self.nodes = 0
+        self.stack: list[_Open] = []
+        self.values: dict[Where, Spot] = {}
+        self.keys: dict[Where, Spot] = {}
+        self.anchors: dict[str, tuple[Data, int] | None] = {}  # None: still open
+        self.problems: list[Problem] = []
 
     def take(self, event: Any) -> None:
         """One event of the parser."""
@@ -288,8 +283,7 @@ class _Builder:
         self.problems.append(Problem(spot.line, spot.column, "", message, hint))
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
+class _Mark(NamedTuple):
     line: int
     column: int
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -109,8 +109,7 @@ def _first_s(effort: Service) -> float:
     return (effort.ttft_s if effort.ttft_p95_s is None else effort.ttft_p95_s).p90
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _RoundTrips:
+class _RoundTrips(NamedTuple):
     """Milliseconds per candidate, NaN where the region's place is unknown."""
 
     mean: FloatArray  # by request rate

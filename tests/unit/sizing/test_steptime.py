@@ -30,7 +30,7 @@ WORK = TrainingWork(
     sequence_length=1000.0,
     precision=Precision.BF16,
 )
-MIXTURE = replace(WORK, parameters=8e9, experts=16.0, experts_per_token=4.0)
+MIXTURE = WORK._replace(parameters=8e9, experts=16.0, experts_per_token=4.0)
 MACHINE = Machine(
     matrix_flops_per_s=1e14,
     attention_flops_per_s=1e13,
@@ -138,7 +138,7 @@ def test_stages_that_do_not_divide_the_layers_wait_for_the_fullest() -> None:
 
 
 def test_the_output_layer_makes_the_last_stage_the_fullest() -> None:
-    heavy = replace(WORK, head_share=0.2)
+    heavy = WORK._replace(head_share=0.2)
     body = sum(of().values())
     found = of(Parallelism(pipeline=4, micro_batches=1000), heavy)
     expected = (body * (1 + 3 / 1000) + 2 * 2 * 1000 * 4 / 1e11) * (1 + 0.5 * 0.2 * 3) - body
@@ -168,7 +168,7 @@ def test_fully_sharded_weights_are_gathered_twice_and_gradients_scattered_once_f
 
 
 def test_gathering_that_outlasts_the_computation_shows_in_full() -> None:
-    sparse = replace(WORK, parameters=1e10)
+    sparse = WORK._replace(parameters=1e10)
     gathering = 3 * 2 * 1e10 * 0.75 / 1e11 / 1000
     body = sum(of().values())
     assert gathering > 2 * body
@@ -186,7 +186,7 @@ def test_a_mixture_dispatches_and_combines_to_the_other_devices_of_its_experts()
 def test_experts_are_moved_about_and_narrow_ones_multiply_slower() -> None:
     found = of(work=MIXTURE)
     assert found["elementwise"] == pytest.approx(of()["elementwise"] * (1 + 0.1 * 3))
-    assert of(work=replace(MIXTURE, narrow_experts=True))["matrix products"] == pytest.approx(6e9 / 0.5e14)
+    assert of(work=MIXTURE._replace(narrow_experts=True))["matrix products"] == pytest.approx(6e9 / 0.5e14)
 
 
 def test_spread_experts_send_fewer_gradients_around() -> None:

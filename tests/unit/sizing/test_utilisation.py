@@ -47,13 +47,13 @@ def test_with_every_term_at_zero_the_generations_share_is_left() -> None:
 
 
 def test_size_counts_in_decades_from_ten_billion_active_parameters() -> None:
-    larger = replace(WORK, parameters=1e12, active_parameters=1e12)
+    larger = WORK._replace(parameters=1e12, active_parameters=1e12)
     assert share(larger, with_(size=0.1)) == pytest.approx(0.5 * exp(0.2))
     assert share(WORK, with_(size=0.1)) == pytest.approx(0.5)
 
 
 def test_sparsity_counts_all_over_active_parameters() -> None:
-    sparse = replace(WORK, parameters=1e10 * exp(1.0))
+    sparse = WORK._replace(parameters=1e10 * exp(1.0))
     assert share(sparse, with_(sparsity=-0.5)) == pytest.approx(0.5 * exp(-0.5))
 
 
@@ -69,15 +69,15 @@ def test_scale_counts_in_doublings_from_64_devices_and_not_at_all_where_nobody_k
 def test_the_batch_counts_in_doublings_from_4096_tokens_a_device_between_a_quarter_and_eight_times(
     tokens_per_device: float, doublings: int
 ) -> None:
-    work = replace(WORK, global_batch_tokens=tokens_per_device * 16)
+    work = WORK._replace(global_batch_tokens=tokens_per_device * 16)
     found = share(work, with_(batch=0.1), Circumstances(gpus=16))
     assert found == pytest.approx(0.5 * exp(0.1 * doublings))
 
 
 def test_narrow_formats_add_to_each_other() -> None:
     parameters = with_(fp8=0.1, fp4=0.2)
-    assert share(replace(WORK, precision=Precision.FP8), parameters) == pytest.approx(0.5 * exp(0.1))
-    assert share(replace(WORK, precision=Precision.FP4), parameters) == pytest.approx(0.5 * exp(0.3))
+    assert share(WORK._replace(precision=Precision.FP8), parameters) == pytest.approx(0.5 * exp(0.1))
+    assert share(WORK._replace(precision=Precision.FP4), parameters) == pytest.approx(0.5 * exp(0.3))
 
 
 def test_more_flop_per_byte_of_bandwidth_lowers_the_share() -> None:
@@ -110,11 +110,11 @@ def test_a_job_that_starts_now_has_the_software_of_the_named_year() -> None:
 
 
 def test_a_cpu_has_one_constant_and_nothing_else() -> None:
-    small = replace(WORK, parameters=1e6, active_parameters=1e6)
+    small = WORK._replace(parameters=1e6, active_parameters=1e6)
     others = {"planning.size": 0.1, "planning.scale": -0.1, "planning.run": -0.3, "planning.balance": -0.5}
     known = table(PLAIN_TRAINING, others, {"planning.utilisation.cpu": 0.3})
     assert share(small, known, Circumstances(gpus=1024), "cpu", 100.0) == pytest.approx(0.3)
-    assert growth(replace(WORK, global_batch_tokens=1e6), "cpu", known) == Growth(0.0, 0.0, (1.0, 1.0))
+    assert growth(WORK._replace(global_batch_tokens=1e6), "cpu", known) == Growth(0.0, 0.0, (1.0, 1.0))
 
 
 def test_unknown_generations_and_all_cdna_have_a_family() -> None:
@@ -153,7 +153,7 @@ def test_attention_weighs_more_on_devices_whose_matrix_units_outran_it() -> None
 
 @pytest.mark.parametrize("batch", [None, 4096.0 * 256])
 def test_device_hours_follow_the_growth_that_is_said_of_them(batch: float | None) -> None:
-    work = replace(WORK, global_batch_tokens=batch)
+    work = WORK._replace(global_batch_tokens=batch)
     parameters = with_(scale=-0.01, batch=0.07)
     model = PlanningModel(work, parameters)
     few, many = (model.seconds_per_token("ampere", PEAK, BANDWIDTH, Circumstances(gpus=n)) for n in (128.0, 512.0))
