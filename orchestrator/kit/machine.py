@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
+from types import MappingProxyType
 from typing import NamedTuple
 
 from orchestrator.domain.errors import UserError
@@ -19,6 +20,7 @@ SCRIPT = "/usr/local/lib/isoflop/lifetime"
 SERVICE, TIMER = "/etc/systemd/system/isoflop-lifetime.service", "/etc/systemd/system/isoflop-lifetime.timer"
 TICK_S = 60
 BEYOND_ASCII = re.compile(r"[^\x20-\x7e\n]")
+NO_FILES: Mapping[str, str] = MappingProxyType({})
 MERGE = "list(append)+dict(no_replace,recurse_list)+str()"  # as cloud-init's "Merging user data sections" has it
 
 # Counts its own minutes instead of asking the clock, which may be wrong, or the uptime, which a reboot sets back.
@@ -60,13 +62,19 @@ class Identity(NamedTuple):
 
 
 def user_data(
-    boot: Boot, identity: Identity, *, end: Sequence[str] = ("systemctl", "poweroff"), most: int = 16384
+    boot: Boot,
+    identity: Identity,
+    *,
+    end: Sequence[str] = ("systemctl", "poweroff"),
+    files: Mapping[str, str] = NO_FILES,
+    most: int = 16384,
 ) -> str:
     """Cloud-init user data: a user `isoflop` that the keys open, its host key, its folder, and a self-destruct timer.
 
     Every value travels as JSON, which YAML contains, so nothing a user writes can become another key or command. The
     user's own `boot.user_data` goes along as a part of its own, as it is. `end` is the command by which the machine
-    ends itself after `boot.lifetime_s` seconds of running; what that stops of the bill is the vendor's to say.
+    ends itself after `boot.lifetime_s` seconds of running; what that stops of the bill is the vendor's to say. `files`
+    are texts by path that root alone may read and run, for such a command.
 
     Raises: UserError where the whole has more than `most` bytes (EC2 takes 16 384) or a key holds a line break.
     """
@@ -86,7 +94,10 @@ def user_data(
         ],
         "disable_root": True,
         "ssh_pwauth": False,
-        "write_files": [_file(f"{FOLDER}/run", f"{json.dumps({'run': boot.run_id})}\n", "0644")],
+        "write_files": [
+            _file(f"{FOLDER}/run", f"{json.dumps({'run': boot.run_id})}\n", "0644"),
+            *(_file(path, content, "0700") for path, content in files.items()),
+        ],
         "runcmd": [["install", "-d", "-o", USER, "-g", USER, "-m", "0755", f"{FOLDER}/lease"]],
     }
     if identity.host_private:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import weakref
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -58,6 +59,7 @@ class Rest:
         except (OSError, ssl.SSLError) as error:
             raise TransientError(provider, f"the certificates of {ca_file} cannot be read: {error}", 60.0) from error
         self._client = httpx.Client(base_url=base_url, timeout=TIMEOUT, verify=trust, follow_redirects=False)
+        weakref.finalize(self, self._client.close)  # providers are dropped, not closed
 
     def read(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
         """GET, tried again where that may help, as long after as the vendor asks.
@@ -104,7 +106,7 @@ class Rest:
             return Answer(status, body, answer.headers)
         known = self._explain(status, body)
         if isinstance(known, TransientError) and retry_s is not None:
-            raise TransientError(self._provider, known.detail, retry_s)
+            known.retry_after_s = retry_s
         if known is not None:
             raise known
         if status in {401, 403}:
