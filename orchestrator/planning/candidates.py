@@ -17,7 +17,7 @@ from orchestrator.domain.workload import Inference, Workload
 from orchestrator.planning.limits import BY, due_h, hours_left
 from orchestrator.planning.refusing import blocked
 from orchestrator.planning.sieve import Sieve
-from orchestrator.planning.speed import Paces, paces, whole_devices
+from orchestrator.planning.speed import Paces, Sizings, paces, whole_devices
 
 MAX_NODES = 1_000_000  # more than any site has: beyond it a count is arithmetic, not a plan
 
@@ -67,7 +67,7 @@ class _Sized:
 
 def _sized(book: OfferBook, sizings: Mapping[str, Sizing | Reason], sieve: Sieve) -> _Sized:
     words = book.accelerator
-    usable = tuple(answer for word in words.vocab if isinstance(answer := sizings.get(word), Sizing))
+    usable = Sizings(answer for word in words.vocab if isinstance(answer := sizings.get(word), Sizing))
     place = {sizing.accelerator: index for index, sizing in enumerate(usable)}
     index = np.fromiter((place.get(word, -1) for word in words.vocab), np.int64, len(words.vocab))
     rows = sieve.open_rows
