@@ -12,6 +12,7 @@
     │   ├── QuotaError            next candidate beyond its scope: a provider, where it does not say
     │   ├── AuthError             provider off
     │   ├── TransientError        same call again after `retry_after_s`
+    │   │   └── ThrottledError    likewise, and nothing was done: no purchase is in doubt
     │   └── LeaseNotFound         success for a release
     ├── StalePlan                 exit 5: plan again
     ├── JobFailed                 exit 6: the job ran and failed
@@ -160,6 +161,10 @@ class TransientError(ProviderError):
 
     def __reduce__(self) -> tuple[type[TransientError], tuple[object, ...]]:
         return (type(self), (self.provider, self.detail, self.retry_after_s))
+
+
+class ThrottledError(TransientError):
+    """Turned away before anything was done: too many requests. A purchase is not in doubt after it."""
 
 
 class LeaseNotFound(ProviderError):

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 
 from orchestrator.domain.approval import Approval
+from orchestrator.domain.errors import Scope
 from orchestrator.domain.job import Handle
 from orchestrator.domain.lease import Lease
 from orchestrator.domain.offer import Offer
@@ -86,6 +87,17 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Postponed:
+    """Nothing that suits the run can be asked for before `until`: everything was refused a short while ago."""
+
+    kind: Literal["postponed"] = "postponed"
+    run_id: str
+    at: datetime
+    until: datetime
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PurchaseIntended:
     """Stored *before* the provider is called: a crash after this finds the lease again by its token."""
 
@@ -113,7 +125,10 @@ class Purchased:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurchaseRefused:
-    """The provider refused, and nothing is held: `error` is the class name of the ProviderError."""
+    """The provider refused, and nothing is held: `error` is the class name of the ProviderError.
+
+    `scope` is what else would be refused alike; None where the error does not say, or in records of the first release.
+    """
 
     kind: Literal["purchase-refused"] = "purchase-refused"
     run_id: str
@@ -121,6 +136,7 @@ class PurchaseRefused:
     token: str
     error: str
     detail: str
+    scope: Scope | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +292,7 @@ class ControllerNote:
     run_id: str
     at: datetime
     detail: str
+    fence: int = 0  # the fencing token of a controller that takes over
 
 
 Event: TypeAlias = (
@@ -285,6 +302,7 @@ Event: TypeAlias = (
     | Approved
     | Moved
     | Planned
+    | Postponed
     | PurchaseIntended
     | Purchased
     | PurchaseRefused

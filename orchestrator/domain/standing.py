@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from orchestrator.domain.errors import AuthError, CapacityError, QuotaError, Scope
+from orchestrator.domain.errors import AuthError, CapacityError, QuotaError, Scope, ThrottledError
 from orchestrator.domain.offer import Offer
 
 SAID = {  # by the class name of the error
     CapacityError.__name__: "sold out",
     QuotaError.__name__: "over quota",
     AuthError.__name__: "credentials refused",
+    ThrottledError.__name__: "turned away",
 }
 
 

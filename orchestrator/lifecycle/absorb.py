@@ -99,8 +99,15 @@ def _refused(draft: Draft, result: Refused) -> None:
     match action:
         case Buy():
             if _attempt(draft, action.token, AttemptState.INTENDED) is not None:
-                error, detail = result.error, result.detail
-                draft.emit(PurchaseRefused(run_id=run.id, at=at, token=action.token, error=error, detail=detail))
+                refused = PurchaseRefused(
+                    run_id=run.id,
+                    at=at,
+                    token=action.token,
+                    error=result.error,
+                    detail=result.detail,
+                    scope=result.scope,
+                )
+                draft.emit(refused)
         case Launch():
             attempt = _attempt(draft, action.token)
             if attempt is None or attempt.job_ended:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+from orchestrator.domain.errors import Scope
 from orchestrator.domain.job import Handle
 from orchestrator.domain.lease import Boot, Lease
 from orchestrator.domain.offer import Offer
@@ -138,12 +139,16 @@ class Released:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """No, and nothing happened; the same again would be refused again. `error` is the error's class name."""
+    """No, and nothing happened; the same again would be refused again. `error` is the error's class name.
+
+    `scope` is what else would be refused alike, where a purchase's error says so.
+    """
 
     action: MakePlan | Buy | Launch
     error: str
     detail: str
     final: bool = False  # no other machine would do either
+    scope: Scope | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +159,7 @@ class Doubtful:
     detail: str
     retry_after_s: float
     note: bool = False
+    turned_away: bool = False  # it is known that nothing happened
 
 
 Result: TypeAlias = PlanMade | Bought | Started | Stopped | Releasing | Released | Refused | Doubtful

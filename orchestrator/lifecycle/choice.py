@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from orchestrator.domain.errors import AuthError, QuotaError
 from orchestrator.domain.lease import Boot
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.plan import Placement
-from orchestrator.domain.run import Attempt, Run
+from orchestrator.domain.reason import ReasonCode
+from orchestrator.domain.run import Attempt
+from orchestrator.domain.standing import Block
 from orchestrator.lifecycle.actions import Buy
 from orchestrator.lifecycle.billing import price_usd, spent_usd
 from orchestrator.lifecycle.draft import Draft
 from orchestrator.lifecycle.punctual import fits
 
 TOO_LATE = "on spot, with no time left to fall back"
-PROVIDER_OFF = frozenset({QuotaError.__name__, AuthError.__name__})
+REFUSED = "refused a short while ago"
+SILENT = "of a provider that does not answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +35,12 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class UsedUp:
-    """No candidate of this plan is left; a new one may help."""
+    """No candidate of this plan is left; a new one may help, or the one that may be asked for again at `until`."""
 
     cause: str
+    until: datetime | None = None
+    told: str = ""  # what is refused, in words
+    silent: bool = False  # a provider that does not answer may have something too
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ def choose(draft: Draft) -> Choice:
     if draft.over_budget(0.0):
         return NoMore("over budget")
     skipped: Counter[str] = Counter()
+    refused: list[Block] = []
     ranked = run.plan.ranked if run.plan is not None else ()
     for index in range(run.next_candidate, len(ranked)):
         why = _unfit(draft, ranked[index]) or ("" if fits(draft, index) else TOO_LATE)
@@ -64,11 +71,17 @@ def choose(draft: Draft) -> Choice:
             (part,) = ranked[index].parts
             return Pick(index, part.offer, part.nodes, ranked[index].usd_per_hour)
         skipped[why] += 1
+        block = _block(draft, ranked[index]) if why == REFUSED else None
+        refused += [block] if block is not None else []
     if skipped and set(skipped) == {"over budget"}:
         return NoMore("over budget: no candidate left fits in what remains of it")
     told = ", ".join(f"{count} {why}" for why, count in sorted(skipped.items()))
     last = run.attempts[-1].cause if run.attempts else ""
-    return UsedUp("no candidate is left" + (f" ({told})" if told else "") + (f"; last: {last}" if last else ""))
+    cause = "no candidate is left" + (f" ({told})" if told else "") + (f"; last: {last}" if last else "")
+    first = min(refused, key=lambda block: block.until, default=None)
+    if first is None:
+        return UsedUp(cause, silent=SILENT in skipped)
+    return UsedUp(cause, until=first.until, told=first.sentence(draft.now), silent=SILENT in skipped)
 
 
 def _unfit(draft: Draft, placement: Placement) -> str:
@@ -79,10 +92,10 @@ def _unfit(draft: Draft, placement: Placement) -> str:
     offer = placement.parts[0].offer
     if not placement.buyable:
         return "cannot be bought"
-    if offer.provider in _off(run):
-        return "of a provider that refuses us"
+    if _block(draft, placement) is not None:
+        return REFUSED
     if draft.blind(offer.provider):
-        return "of a provider that does not answer"
+        return SILENT
     budget = run.workload.limits.budget_usd
     if budget is not None:
         least_s = max(offer.boot_s + draft.grace_s + draft.leave_s, offer.min_billing_s)
@@ -92,10 +105,32 @@ def _unfit(draft: Draft, placement: Placement) -> str:
     return ""
 
 
-def _off(run: Run) -> set[str]:
-    """Providers whose quota is used up or that refuse our credentials, as far as the present plan has learnt."""
-    refusals = (attempt for attempt in run.attempts if attempt.plan == run.plans and attempt.error in PROVIDER_OFF)
-    return {attempt.offer.provider for attempt in refusals}
+def asked_again(draft: Draft, choice: UsedUp) -> datetime | None:
+    """The first moment at which something that suits may be asked for again; None where no fresh refusal is in the way.
+
+    A provider that does not answer now may have something too: then it is looked again within minutes.
+    """
+    plan = draft.run.plan
+    moments = (choice.until, plan.blocked_until if plan is not None else None)
+    until = min((moment for moment in moments if moment is not None and moment > draft.now), default=None)
+    if until is None or not choice.silent:
+        return until
+    return min(until, draft.now + timedelta(seconds=draft.rules.plan_backoff_cap_s))
+
+
+def refused_lately(draft: Draft, choice: UsedUp) -> str:
+    """What is in the way, in words."""
+    plan = draft.run.plan
+    told = [choice.told] if choice.told else []
+    for refusal in plan.refusals if plan is not None else ():
+        if refusal.code is ReasonCode.RECENTLY_REFUSED:
+            told += [example.detail for example in refusal.examples if example.detail not in told]
+    return "; ".join(told)
+
+
+def _block(draft: Draft, placement: Placement) -> Block | None:
+    (part,) = placement.parts
+    return draft.block(part.offer, part.nodes)
 
 
 def lifetime_s(draft: Draft, usd_per_hour: float) -> float | None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from orchestrator.domain.errors import LeaseNotFound
-from orchestrator.domain.events import Event, Moved
+from orchestrator.domain.events import Event, Moved, PurchaseRefused
 from orchestrator.domain.lease import Lease, LeaseState
+from orchestrator.domain.offer import Offer
 from orchestrator.domain.run import Attempt, AttemptState, Run, RunState
+from orchestrator.domain.standing import Block
 from orchestrator.lifecycle.actions import Action
 from orchestrator.lifecycle.billing import spent_usd
+from orchestrator.lifecycle.blocking import block_of
 from orchestrator.lifecycle.fold import advance
 from orchestrator.lifecycle.observed import Blind, Listing, Observed, Rules, Tries
 
@@ -26,11 +29,16 @@ class Draft:
         self.rules = rules
         self.events: list[Event] = []
         self.actions: list[Action] = []
+        self.blocks = [block for block in observed.blocks if block.until > now]
 
     def emit(self, event: Event) -> None:
         """Write `event`."""
         self.run = advance(self.run, event)
         self.events.append(event)
+        if isinstance(event, PurchaseRefused):  # what others hear of with the next tick counts here at once
+            attempt = self.run.attempts[-1]
+            block = block_of(event, attempt.offer, attempt.nodes, self.rules.patience)
+            self.blocks += [block] if block is not None else []
 
     def move(self, to: RunState, cause: str) -> None:
         """Go to `to`, which is not RELEASING."""
@@ -65,6 +73,11 @@ class Draft:
     def blind(self, provider: str) -> bool:
         """True where `provider` was asked and did not answer."""
         return isinstance(self.observed.sights.get(provider), Blind)
+
+    def block(self, offer: Offer, nodes: int) -> Block | None:
+        """The refusal that stands against buying `nodes` nodes of `offer`, of several the one that lasts longest."""
+        found = [block for block in self.blocks if block.covers(offer, nodes)]
+        return max(found, key=lambda block: block.until, default=None)
 
     def absent(self, attempt: Attempt, since: datetime) -> bool:
         """True where a listing asked for at `since` or later does not show the attempt's lease."""

@@ -22,6 +22,7 @@ from orchestrator.domain.events import (
     Moved,
     OrphanReleased,
     Planned,
+    Postponed,
     Progressed,
     Purchased,
     PurchaseIntended,
@@ -36,7 +37,16 @@ from orchestrator.domain.job import Progress
 from orchestrator.domain.run import TRANSITIONS, Attempt, AttemptState, Run, RunState
 
 OfRun: TypeAlias = (
-    CancelAsked | ApprovalAsked | Approved | Moved | Planned | Blinded | Sighted | ControllerNote | PurchaseIntended
+    CancelAsked
+    | ApprovalAsked
+    | Approved
+    | Moved
+    | Planned
+    | Postponed
+    | Blinded
+    | Sighted
+    | ControllerNote
+    | PurchaseIntended
 )
 OfLease: TypeAlias = Purchased | PurchaseRefused | LeaseChanged | ReclaimNoticed | ReleaseIntended | LeaseGone
 OfJob: TypeAlias = LaunchIntended | Launched | LaunchFailed | Progressed | StopAsked | JobEnded
@@ -79,6 +89,8 @@ def advance(run: Run | None, event: Event) -> Run:
     index = _index(run, event)
     attempt = run.attempts[index]
     changed = _of_job(attempt, event) if isinstance(event, OfJob) else _of_lease(attempt, event)
+    if isinstance(event, Purchased):
+        run = replace(run, postponed_since=None)
     return replace(run, attempts=(*run.attempts[:index], changed, *run.attempts[index + 1 :]))
 
 
@@ -100,8 +112,8 @@ def _of_run(run: Run, event: OfRun) -> Run:
             return replace(run, cancel_asked_at=run.cancel_asked_at or event.at)
         case ApprovalAsked() | Approved() | Moved():
             return _approval(run, event) if not isinstance(event, Moved) else _moved(run, event)
-        case Planned():
-            return replace(run, plan=event.plan, plans=run.plans + 1, next_candidate=0)
+        case Planned() | Postponed():
+            return _planned(run, event)
         case PurchaseIntended():
             return _intended(run, event)
         case Blinded() | Sighted():
@@ -135,6 +147,17 @@ def _moved(run: Run, event: Moved) -> Run:
         raise IllegalMove(f"run {run.id}: {event.to} while {run.attempt.token} is {run.attempt.state}")
     outcome = event.outcome if event.to is RunState.RELEASING else run.outcome
     return replace(run, state=event.to, entered_at=event.at, outcome=outcome, detail=event.cause)
+
+
+def _planned(run: Run, event: Planned | Postponed) -> Run:
+    if isinstance(event, Planned):
+        return replace(run, plan=event.plan, plans=run.plans + 1, next_candidate=0, postponed_until=None)
+    if run.state is not RunState.PLANNING:
+        raise IllegalMove(f"run {run.id}: postponed while {run.state}")
+    since = run.postponed_since or event.at
+    return replace(
+        run, postponed_until=event.until, postponed_since=since, postponed_plans=run.plans, detail=event.cause
+    )
 
 
 def _intended(run: Run, event: PurchaseIntended) -> Run:

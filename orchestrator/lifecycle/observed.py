@@ -10,7 +10,9 @@ from typing import TypeAlias
 from orchestrator.domain.approval import ApprovalRule
 from orchestrator.domain.job import JobStatus
 from orchestrator.domain.lease import Lease, ReclaimNotice
+from orchestrator.domain.standing import Block
 from orchestrator.lifecycle.actions import Doubtful, Releasing, Result
+from orchestrator.lifecycle.blocking import DEFAULT_PATIENCE, Patience
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ class Tries:
     ended_at: datetime
     retry_at: datetime
     detail: str
+    turned_away: bool = False  # every one of them, before anything was done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,8 @@ class Rules:
     plan_backoff_cap_s: float = 300.0
     plan_age_s: float = 3600.0  # an older plan is not walked on after a loss: the market is looked at again
     progress_s: float = 30.0  # progress is stored at each percent, or this often where it moved
+    patience: Patience = DEFAULT_PATIENCE  # how long refusals stand
+    postpone_s: float = 86_400.0  # a run that could buy nothing for so long ends: by then somebody should look at it
     approval: ApprovalRule | None = None  # what costs more waits for somebody's approval
 
 
@@ -85,6 +90,7 @@ class Observed:
     tries: Mapping[str, Tries] = field(default_factory=dict)
     busy: frozenset[str] = frozenset()  # keys with a call in flight
     seen: frozenset[str] = frozenset()  # tokens of leases that an earlier listing showed
+    blocks: tuple[Block, ...] = ()  # what providers refused to any run, and has not run out
     stops: Mapping[str, datetime] = field(default_factory=dict)  # token: when the stop that was delivered turns firm
 
 
@@ -93,7 +99,8 @@ def remember(tries: Tries | None, result: Result, now: datetime, rules: Rules) -
     if isinstance(result, Doubtful):
         calls = tries.calls + 1 if tries is not None else 1
         retry_at = now + timedelta(seconds=result.retry_after_s)
-        return Tries(calls=calls, ended_at=now, retry_at=retry_at, detail=result.detail)
+        away = result.turned_away and (tries is None or tries.turned_away)
+        return Tries(calls=calls, ended_at=now, retry_at=retry_at, detail=result.detail, turned_away=away)
     if isinstance(result, Releasing):
         retry_at = now + timedelta(seconds=rules.release_poll_s)
         return Tries(calls=0, ended_at=now, retry_at=retry_at, detail="")

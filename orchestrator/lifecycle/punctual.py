@@ -96,8 +96,9 @@ def _rescue(draft: Draft, first: int) -> Placement | None:
     plan = draft.run.plan
     for placement in plan.ranked[first:] if plan is not None else ():
         if placement.buyable and len(placement.parts) == 1:
-            offer = placement.parts[0].offer
-            if offer.billing is not Billing.SPOT and not draft.blind(offer.provider):
+            (part,) = placement.parts
+            stays = part.offer.billing is not Billing.SPOT
+            if stays and not draft.blind(part.offer.provider) and draft.block(part.offer, part.nodes) is None:
                 return placement
     return None
 

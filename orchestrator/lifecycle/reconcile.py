@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from orchestrator.domain.events import ApprovalAsked, Event, LaunchIntended, Planned, PurchaseIntended
+from orchestrator.domain.events import ApprovalAsked, Event, LaunchIntended, Planned, Postponed, PurchaseIntended
 from orchestrator.domain.lease import LeaseState
 from orchestrator.domain.run import Attempt, AttemptState, Run, RunState
 from orchestrator.lifecycle.absorb import absorb
 from orchestrator.lifecycle.actions import Action, Launch, MakePlan
 from orchestrator.lifecycle.approving import asking, granted, needed
-from orchestrator.lifecycle.choice import NoMore, Pick, buy, choose
+from orchestrator.lifecycle.choice import NoMore, Pick, UsedUp, asked_again, buy, choose, refused_lately
 from orchestrator.lifecycle.draft import Draft, held
 from orchestrator.lifecycle.observed import DEFAULT_RULES, Observed, Rules
 from orchestrator.lifecycle.punctual import FALL_BACK, must_fall_back, remaining
@@ -65,22 +65,43 @@ def _planning(draft: Draft) -> None:
     run = draft.run
     choice = choose(draft)
     planned = any(isinstance(event, Planned) for event in draft.events)
-    dry = _dry_plans(run)
     if run.cancel_asked_at is not None:
         draft.move(RunState.CANCELLED, CANCELLED)
     elif isinstance(choice, NoMore):
         draft.move(RunState.FAILED, choice.cause)
-    elif isinstance(choice, Pick):
-        if planned:
-            draft.move(RunState.ACQUIRING, f"plan {run.plans} has candidates")
-        else:  # a plan too old to be walked on
-            _plan_again(draft, dry)
+    elif isinstance(choice, UsedUp):
+        _nothing_left(draft, choice, planned=planned)
+    elif planned:
+        draft.move(RunState.ACQUIRING, f"plan {run.plans} has candidates")
+    else:  # a plan too old to be walked on
+        _plan_again(draft, _dry_plans(run))
+
+
+def _nothing_left(draft: Draft, choice: UsedUp, *, planned: bool) -> None:
+    """No candidate: another plan, at once, after a pause, or once refusals have run out."""
+    run, dry = draft.run, _dry_plans(draft.run)
+    if run.postponed_until is not None and draft.now < run.postponed_until and draft.blocks:
+        return
+    until = asked_again(draft, choice) if planned and run.postponed_until is None else None
+    if until is not None:
+        _postpone(draft, choice, until)
     elif planned and run.plans == 1 and not run.attempts and not _buyable(run):
         draft.move(RunState.FAILED, _infeasible(run))
     elif dry >= draft.rules.plans:
         draft.move(RunState.FAILED, f"{dry} plans in a row led to no lease: {choice.cause}")
     else:
         _plan_again(draft, dry)
+
+
+def _postpone(draft: Draft, choice: UsedUp, until: datetime) -> None:
+    run, why = draft.run, refused_lately(draft, choice)
+    since = run.postponed_since
+    if since is not None and draft.now >= since + timedelta(seconds=draft.rules.postpone_s):
+        hours = (draft.now - since) / timedelta(hours=1)
+        draft.move(RunState.FAILED, f"nothing could be bought for {hours:,.1f} h: {why}")
+        return
+    cause = f"all that suits was refused a short while ago, asked again at {until:%Y-%m-%d %H:%M:%S} UTC: {why}"
+    draft.emit(Postponed(run_id=run.id, at=draft.now, until=until, cause=cause))
 
 
 def _plan_again(draft: Draft, dry: int) -> None:
@@ -270,8 +291,9 @@ def _releasing(draft: Draft) -> None:
 
 
 def _dry_plans(run: Run) -> int:
-    """Plans in a row that led to no lease."""
-    return run.plans - max((attempt.plan for attempt in run.attempts if attempt.lease is not None), default=0)
+    """Plans in a row that led to no lease, since it was last known why."""
+    leased = max((attempt.plan for attempt in run.attempts if attempt.lease is not None), default=0)
+    return run.plans - max(leased, run.postponed_plans)
 
 
 def _buyable(run: Run) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from orchestrator.domain.errors import TransientError
+from orchestrator.domain.errors import ThrottledError, TransientError
 from orchestrator.domain.events import JobEnded, PurchaseRefused, ReleaseIntended, StopAsked
 from orchestrator.domain.lease import Lease
 from orchestrator.domain.run import Attempt, AttemptState
@@ -29,6 +29,9 @@ def settle_by_buying(draft: Draft, attempt: Attempt) -> None:
     elif tries.calls < draft.rules.calls:
         if draft.due(attempt.token):
             draft.act(buy(draft, attempt))
+    elif _nothing_done(draft, attempt):
+        detail = f"{tries.calls} calls were turned away: {tries.detail}"
+        _refuse(draft, attempt, ThrottledError.__name__, detail)
     elif draft.absent(attempt, tries.ended_at + _lag(draft)):
         detail = f"{tries.calls} calls came to nothing and nothing is listed: {tries.detail}"
         _refuse(draft, attempt, TransientError.__name__, detail)
@@ -102,11 +105,20 @@ def _settle_by_listing(draft: Draft, attempt: Attempt) -> bool:
     if draft.busy(attempt.token):
         return False
     tries = draft.tries(attempt.token)
+    if _nothing_done(draft, attempt):
+        _refuse(draft, attempt, ThrottledError.__name__, "given up after it was turned away")
+        return True
     called = tries.ended_at if tries is not None else max(draft.observed.since, attempt.intended_at)
     if not draft.absent(attempt, called + _lag(draft)):
         return False
     _refuse(draft, attempt, NOTHING_HELD, "given up while in doubt; the provider lists nothing under its token")
     return True
+
+
+def _nothing_done(draft: Draft, attempt: Attempt) -> bool:
+    """Whether it is known that no call with the attempt's token bought anything: all were ours, and turned away."""
+    tries = draft.tries(attempt.token)
+    return tries is not None and tries.turned_away and attempt.intended_at >= draft.observed.since
 
 
 def _refuse(draft: Draft, attempt: Attempt, error: str, detail: str) -> None:

@@ -12,11 +12,11 @@ from typing import TypeAlias
 from orchestrator.domain.contracts import Clock, Launcher
 from orchestrator.domain.errors import (
     AuthError,
-    CapacityError,
+    Blocking,
     IsoflopError,
     LeaseNotFound,
     ProviderError,
-    QuotaError,
+    ThrottledError,
     TransientError,
     UserError,
 )
@@ -90,7 +90,8 @@ class Applier:
         try:
             return self._carry_out(action)
         except TransientError as error:
-            return Doubtful(action=action, detail=str(error), retry_after_s=error.retry_after_s)
+            away = isinstance(error, ThrottledError)
+            return Doubtful(action=action, detail=str(error), retry_after_s=error.retry_after_s, turned_away=away)
         except IsoflopError as error:
             return _refusal(action, error)
         except Exception as error:  # whatever an adapter may raise, its runs must stay under control
@@ -173,8 +174,9 @@ class Applier:
 def _refusal(action: Action, error: IsoflopError) -> Result:
     """What an error that is not TransientError means for `action`."""
     name, detail = type(error).__name__, str(error)
-    if isinstance(action, Buy) and isinstance(error, CapacityError | QuotaError | AuthError):
-        return Refused(action=action, error=name, detail=detail)
+    if isinstance(action, Buy) and isinstance(error, Blocking | AuthError):
+        scope = error.scope if isinstance(error, Blocking) else None
+        return Refused(action=action, error=name, detail=detail, scope=scope)
     if isinstance(action, Launch) and isinstance(error, ProviderError | UserError):
         return Refused(action=action, error=name, detail=detail, final=isinstance(error, UserError))
     if isinstance(action, MakePlan) and isinstance(error, UserError):

@@ -31,6 +31,7 @@ from orchestrator.lifecycle.actions import (
     Stop,
     Stopped,
 )
+from orchestrator.lifecycle.blocking import BlockList
 from orchestrator.lifecycle.fold import OPEN, advance
 from orchestrator.lifecycle.observed import Listing, Observed, Rules, Sight, Tries, remember
 from orchestrator.lifecycle.reconcile import reconcile
@@ -83,6 +84,7 @@ class _Memory:
     since: datetime
     seq: int = 0
     runs: dict[str, Run] = field(default_factory=dict)
+    blocks: BlockList = field(default_factory=BlockList)
     sights: dict[str, Sight] = field(default_factory=dict)
     looked_at: dict[str, datetime] = field(default_factory=dict)
     polled_at: dict[str, datetime] = field(default_factory=dict)
@@ -132,7 +134,7 @@ class Controller:
         self._strays: dict[str, Lease] = {}  # orphans by id as last listed: facts for the bill, whoever leads
         self._fence: int | None = None
         self._leads_until = clock.now()
-        self._memory = _Memory(since=clock.now())
+        self._memory = self._blank()
 
     def run(self, stop: threading.Event) -> None:
         """Tick until `stop` is set, then give the leader lease up.
@@ -180,12 +182,15 @@ class Controller:
             self._forget()
             self._fence = fence
             detail = f"{self._holder} leads with fencing token {fence}"
-            self._store.append([ControllerNote(run_id="", at=now, detail=detail)], fence=fence)
+            self._store.append([ControllerNote(run_id="", at=now, detail=detail, fence=fence)], fence=fence)
         return fence
 
     def _forget(self) -> None:
         self._fence = None
-        self._memory = _Memory(since=self._clock.now())
+        self._memory = self._blank()
+
+    def _blank(self) -> _Memory:
+        return _Memory(since=self._clock.now(), blocks=BlockList(self._rules.patience))
 
     def _step(self, fence: int) -> None:
         # In this order: what a call has brought is older than the events read after it, so every lease that a listing
@@ -207,6 +212,7 @@ class Controller:
             event = recorded.event
             if event.run_id:
                 memory.runs[event.run_id] = advance(memory.runs.get(event.run_id), event)
+            memory.blocks.take(event)
             memory.seq = recorded.seq
 
     def _take(self, outcomes: list[Outcome]) -> tuple[defaultdict[str, list[Result]], dict[str, JobStatus]]:
@@ -246,6 +252,7 @@ class Controller:
             tries=memory.tries,
             busy=self._calls.busy(),
             seen=frozenset(memory.seen),
+            blocks=memory.blocks.standing(self._clock.now()),
             stops=memory.stops,
         )
 

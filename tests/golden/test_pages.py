@@ -13,6 +13,7 @@ from orchestrator.checkup import Check
 from orchestrator.domain.accelerator import Precision
 from orchestrator.domain.approval import Approval, ApprovalRule
 from orchestrator.domain.contracts import Policy, PolicyContext
+from orchestrator.domain.errors import Scope
 from orchestrator.domain.events import (
     ApprovalAsked,
     Approved,
@@ -20,6 +21,7 @@ from orchestrator.domain.events import (
     JobEnded,
     LeaseGone,
     Moved,
+    Postponed,
     Progressed,
     Purchased,
     PurchaseIntended,
@@ -200,6 +202,16 @@ def happened() -> tuple[Recorded, ...]:
             run_id=run, at=at, token=token, candidate=0, offer=offer(), nodes=2, usd_per_hour=64.0, fence=1
         ),
         PurchaseRefused(run_id=run, at=at, token=token, error="CapacityError", detail="acme: sold out"),
+        PurchaseRefused(
+            run_id=run, at=at, token=token, error="QuotaError", detail="acme: 0 of 8 GPUs", scope=Scope.PROVIDER
+        ),
+        Postponed(
+            run_id=run,
+            at=at,
+            until=at + timedelta(minutes=15),
+            cause="all that suits was refused a short while ago, asked again at 2026-01-01 00:15:00 UTC: "
+            "acme us-east-1 h100.8x on-demand: sold out 0 s ago, asked again after 15 min",
+        ),
         Purchased(run_id=run, at=at, token=token, lease=lease(nodes=2, usd_per_hour=64.0)),
         *(Progressed(run_id=run, at=at, token=token, done=done / 20, detail=f"step {done}") for done in range(5)),
         ReclaimNoticed(run_id=run, at=at, token=token, reclaim_at=at + timedelta(minutes=2)),

@@ -9,10 +9,13 @@ from datetime import datetime, timedelta
 
 from orchestrator.domain.errors import (
     AuthError,
+    Blocking,
     CapacityError,
     LeaseNotFound,
     ProviderError,
     QuotaError,
+    Scope,
+    ThrottledError,
     TransientError,
 )
 from orchestrator.domain.job import Handle, Job, JobState, JobStatus, Progress
@@ -63,6 +66,7 @@ class FakeMarket:
         self.books: list[Held] = []
         self.misdeeds: list[str] = []
         self.release_s = (0.0, 1.0, 15.0)
+        self.refusals: list[type[ProviderError]] = []  # of the next purchases, whatever the dice say
         self._clock = clock
         self._dice = dice
 
@@ -112,11 +116,25 @@ class FakeMarket:
         return bought
 
     def _refuse(self) -> None:
-        for error, probability in ((CapacityError, 0.2), (QuotaError, 0.04), (AuthError, 0.03), (TransientError, 0.1)):
+        if self.refusals:
+            raise self.refusals.pop(0)(self.name, "not yet")
+        chances: tuple[tuple[type[ProviderError], float], ...] = (
+            (CapacityError, 0.2),
+            (QuotaError, 0.04),
+            (AuthError, 0.03),
+            (ThrottledError, 0.1),
+            (TransientError, 0.1),
+        )
+        for error, probability in chances:
             if self._dice.fault(probability):
-                raise error(self.name, "not now")
+                raise error(self.name, "not now", *self._scope(error))
         if self._dice.fault(0.02):
             raise ZeroDivisionError("a bug of the adapter, before buying")
+
+    def _scope(self, error: type[ProviderError]) -> tuple[Scope, ...]:
+        """Some refusals say how far they reach."""
+        said = issubclass(error, Blocking) and self._dice.random.random() < 0.5
+        return (self._dice.random.choice(list(Scope)),) if said else ()
 
     def release(self, lease_id: str) -> None:
         held = next((held for held in self.live() if held.lease.id == lease_id), None)

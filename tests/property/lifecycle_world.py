@@ -16,6 +16,7 @@ from orchestrator.domain.events import Approved, CancelAsked, Event, Recorded, S
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.run import Run, RunState
 from orchestrator.domain.workload import Checkpointing, Limits, Workload
+from orchestrator.lifecycle.blocking import Patience
 from orchestrator.lifecycle.fold import advance
 from orchestrator.lifecycle.observed import Rules
 from orchestrator.runtime.controller import Controller, ControllerSettings, Stamped
@@ -23,6 +24,11 @@ from orchestrator.testing.builders import lease, offer, placement_on, plan_of, p
 from orchestrator.testing.clock import FakeClock
 from orchestrator.testing.memory_store import MemoryStore
 from tests.property.lifecycle_fakes import OTHER, OWNER, Dice, FakeGateway, FakeLauncher, FakeMarket, Held
+
+PATIENCE = Patience(
+    sold_out_s=30.0, quota_s=90.0, auth_s=60.0, throttled_s=20.0
+)  # short, so that many begin and end in one history
+POSTPONE_S = 600.0
 
 
 class Crash(BaseException):
@@ -130,7 +136,7 @@ class World:
                 checkpoints=Path("/nonexistent"),
                 tick_s=self.tick_s,
                 idle_look_every_s=5.0,
-                rules=Rules(approval=self.approval),
+                rules=Rules(approval=self.approval, patience=PATIENCE, postpone_s=POSTPONE_S),
             ),
             calls=calls,
         )

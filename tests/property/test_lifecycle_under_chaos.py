@@ -11,20 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.approval import ApprovalRule
+from orchestrator.domain.errors import AuthError, CapacityError, ProviderError, QuotaError, Scope
 from orchestrator.domain.events import (
     ApprovalAsked,
     Approved,
+    ControllerNote,
+    LeaseGone,
     Moved,
     OrphanReleased,
     Progressed,
     Purchased,
     PurchaseIntended,
+    PurchaseRefused,
 )
 from orchestrator.domain.run import TRANSITIONS, Run, RunState
 from orchestrator.lifecycle import billing
 from orchestrator.lifecycle.fold import advance
 from tests.property.lifecycle_fakes import OTHER, OWNER
-from tests.property.lifecycle_world import World
+from tests.property.lifecycle_world import PATIENCE, World
 
 SEEDS = st.integers(min_value=0, max_value=2**32)
 E = TypeVar("E")
@@ -50,6 +54,7 @@ def test_whatever_goes_wrong_every_run_ends_and_nothing_is_held_twice_or_left_or
     only_what_is_gone_is_given_up_for_lost(world)
     every_move_is_in_the_table(world)
     success_means_that_the_work_is_done(world)
+    nothing_is_asked_for_while_it_is_blocked(world)
     the_bill_covers_what_was_held(world)
 
 
@@ -109,6 +114,55 @@ def nothing_is_bought_above_what_was_agreed(world: World, above_usd: float) -> N
             assert spent + left <= max(above_usd, agreed.get(event.run_id, 0.0)) + ROUNDING_USD
         if event.run_id:
             runs[event.run_id] = advance(runs.get(event.run_id), event)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=SEEDS, errors=st.lists(st.sampled_from((CapacityError, QuotaError, AuthError)), min_size=1, max_size=3))
+def test_blocks_run_out_and_the_run_that_waited_buys(seed: int, errors: list[type[ProviderError]]) -> None:
+    world = World(seed, chaos=0.0, runs=1)
+    for market in world.markets:
+        market.refusals = list(errors)
+    world.finish()
+    (run,) = world.folded().values()
+    assert any(attempt.lease is not None for attempt in run.attempts)
+    assert "plans in a row" not in run.detail
+    nothing_is_asked_for_while_it_is_blocked(world)
+
+
+def nothing_is_asked_for_while_it_is_blocked(world: World) -> None:
+    """By the log alone, and by an account of blocks that shares no line with the lifecycle's."""
+    lasts_s = {
+        "CapacityError": PATIENCE.sold_out_s,
+        "QuotaError": PATIENCE.quota_s,
+        "AuthError": PATIENCE.auth_s,
+        "ThrottledError": PATIENCE.throttled_s,
+    }
+    intended: dict[str, PurchaseIntended] = {}
+    stand: list[tuple[PurchaseRefused, PurchaseIntended]] = []
+    for recorded in world.recorded():
+        event = recorded.event
+        if isinstance(event, PurchaseIntended):
+            intended[event.token] = event
+            for refused, before in stand:
+                fresh = refused.at < event.at < refused.at + timedelta(seconds=lasts_s[refused.error])
+                assert not (fresh and _alike(refused, before, event)), f"{event.token}: {refused} of {before.offer}"
+        elif isinstance(event, PurchaseRefused) and event.error in lasts_s:
+            stand.append((event, intended[event.token]))
+        elif isinstance(event, LeaseGone):
+            provider = intended[event.token].offer.provider
+            stand = [pair for pair in stand if pair[0].error != "QuotaError" or pair[1].offer.provider != provider]
+        elif isinstance(event, ControllerNote) and event.fence:
+            stand = [pair for pair in stand if pair[0].error != "AuthError"]
+
+
+def _alike(refused: PurchaseRefused, before: PurchaseIntended, now: PurchaseIntended) -> bool:
+    if before.offer.provider != now.offer.provider:
+        return False
+    if refused.error in {"AuthError", "ThrottledError"}:
+        return True
+    scope = refused.scope or (Scope.ZONE if refused.error == "CapacityError" else Scope.PROVIDER)
+    same = (before.offer.region, before.offer.instance_type) == (now.offer.region, now.offer.instance_type)
+    return now.nodes >= before.nodes and (scope is Scope.PROVIDER or same)
 
 
 def nothing_of_ours_is_left(world: World) -> None:

@@ -6,7 +6,15 @@ import json
 from collections.abc import Callable, Mapping
 
 from orchestrator.domain import errors
-from orchestrator.domain.errors import IsoflopError, Problem, ProviderError, SpecError, TransientError, UserError
+from orchestrator.domain.errors import (
+    Blocking,
+    IsoflopError,
+    Problem,
+    ProviderError,
+    SpecError,
+    TransientError,
+    UserError,
+)
 
 
 class UnknownRun(UserError):
@@ -51,9 +59,9 @@ PLAIN: Mapping[str, type[IsoflopError]] = {
     )
 }
 OF_PROVIDERS: Mapping[str, type[ProviderError]] = {
-    kind.__name__: kind
-    for kind in (errors.ProviderError, errors.CapacityError, errors.QuotaError, errors.AuthError, errors.LeaseNotFound)
+    kind.__name__: kind for kind in (errors.ProviderError, errors.AuthError, errors.LeaseNotFound)
 }
+BLOCKING = (errors.Blocking, errors.CapacityError, errors.QuotaError)
 
 
 def dump(error: IsoflopError) -> tuple[int, dict[str, object]]:
@@ -64,6 +72,8 @@ def dump(error: IsoflopError) -> tuple[int, dict[str, object]]:
         body |= {"provider": error.provider, "detail": error.detail}
     if isinstance(error, TransientError):
         body |= {"retry_after_s": error.retry_after_s}
+    if isinstance(error, Blocking):
+        body |= {"scope": error.scope.value}
     if isinstance(error, SpecError):
         body |= {
             "file": error.file,
@@ -91,7 +101,13 @@ def load(status: int, body: bytes) -> IsoflopError:
 
 
 def _transient(fault: Mapping[str, object]) -> IsoflopError:
-    return TransientError(str(fault["provider"]), str(fault["detail"]), float(str(fault["retry_after_s"])))
+    kind = errors.ThrottledError if fault["code"] == errors.ThrottledError.__name__ else TransientError
+    return kind(str(fault["provider"]), str(fault["detail"]), float(str(fault["retry_after_s"])))
+
+
+def _blocking(fault: Mapping[str, object]) -> IsoflopError:
+    kinds: Mapping[object, type[Blocking]] = {kind.__name__: kind for kind in BLOCKING}
+    return kinds[fault["code"]](str(fault["provider"]), str(fault["detail"]), errors.Scope(str(fault["scope"])))
 
 
 def _spec(fault: Mapping[str, object]) -> IsoflopError:
@@ -103,5 +119,7 @@ def _spec(fault: Mapping[str, object]) -> IsoflopError:
 
 _SPECIAL: Mapping[str, Callable[[Mapping[str, object]], IsoflopError]] = {
     "TransientError": _transient,
+    "ThrottledError": _transient,
+    **{kind.__name__: _blocking for kind in BLOCKING},
     "SpecError": _spec,
 }

@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.domain import events as ev
+from orchestrator.domain.errors import Scope
 from orchestrator.domain.events import Event, Recorded
 from orchestrator.interfaces.views import format as fmt
 from orchestrator.interfaces.views.page import Block, Page, Table, Text, dim, left, line, strong
 from orchestrator.spec.documents import to_jsonable
 
+REACH = {  # of a refusal, for people
+    Scope.ZONE: "",
+    Scope.REGION: " (all of this instance type in the region)",
+    Scope.PROVIDER: " (all of the provider)",
+}
 COLUMNS = (left("when"), left("run"), left("event"), left("what"))
 
 
@@ -57,7 +63,7 @@ def _row(event: Event) -> tuple[Text, ...]:
 
 def describe(event: Event) -> str:
     """The event in words, without its time and its run."""
-    if isinstance(event, ev.Submitted | ev.Planned | ev.Moved | ev.CancelAsked | ev.ControllerNote):
+    if isinstance(event, ev.Submitted | ev.Planned | ev.Postponed | ev.Moved | ev.CancelAsked | ev.ControllerNote):
         return _of_run(event)
     if isinstance(event, ev.ApprovalAsked | ev.Approved):
         return _of_approval(event)
@@ -68,7 +74,9 @@ def describe(event: Event) -> str:
     return _of_job(event)
 
 
-def _of_run(event: ev.Submitted | ev.Planned | ev.Moved | ev.CancelAsked | ev.ControllerNote) -> str:
+def _of_run(
+    event: ev.Submitted | ev.Planned | ev.Postponed | ev.Moved | ev.CancelAsked | ev.ControllerNote,
+) -> str:
     if isinstance(event, ev.Submitted):
         key = f", key {event.key}" if event.key else ""
         plan = ", with a plan" if event.plan is not None else ""
@@ -81,6 +89,8 @@ def _of_run(event: ev.Submitted | ev.Planned | ev.Moved | ev.CancelAsked | ev.Co
     if isinstance(event, ev.Moved):
         outcome = f" (ends {event.outcome})" if event.outcome is not None else ""
         return f"{event.to}{outcome}: {event.cause}"
+    if isinstance(event, ev.Postponed):
+        return event.cause
     return event.detail if isinstance(event, ev.ControllerNote) else "the user wants the run to end"
 
 
@@ -102,7 +112,8 @@ def _of_purchase(
         lease = event.lease
         return f"lease {lease.id}: {lease.nodes}x {lease.offer.label} at {fmt.usd_per_hour(lease.usd_per_hour)}"
     if isinstance(event, ev.PurchaseRefused):
-        return f"{event.error}: {event.detail}"
+        reach = REACH[event.scope] if event.scope is not None else ""
+        return f"{event.error}: {event.detail}{reach}"
     if isinstance(event, ev.LeaseChanged):
         return f"lease {event.lease.id} is {event.lease.state}"
     return f"the machines are taken back at {fmt.moment(event.reclaim_at)}"

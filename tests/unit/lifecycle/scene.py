@@ -31,6 +31,7 @@ from orchestrator.lifecycle.actions import (
     Stop,
     Stopped,
 )
+from orchestrator.lifecycle.blocking import BlockList
 from orchestrator.lifecycle.fold import advance
 from orchestrator.lifecycle.observed import Listing, Observed, Rules, Sight, Tries, remember
 from orchestrator.lifecycle.reconcile import reconcile
@@ -59,6 +60,7 @@ class Scene:
         self.plan = plan if plan is not None else market(ALPHA, BETA)
         self.history: list[Event] = []
         self.run: Run | None = None
+        self.blocks = BlockList(self.rules.patience)
         self.forget()
         self.write(Submitted(run_id="r", at=EPOCH, workload=self.workload, plan=self.plan if saved else None))
 
@@ -74,6 +76,7 @@ class Scene:
     def write(self, event: Event) -> None:
         self.run = advance(self.run, event)
         self.history.append(event)
+        self.blocks.take(event)
 
     def step(
         self,
@@ -106,6 +109,7 @@ class Scene:
             tries=self.tries,
             busy=frozenset(self.flying),
             seen=frozenset(self.seen),
+            blocks=self.blocks.standing(self.now),
             stops=self.stops,
         )
         decision = reconcile(self.run, observed, self.now, self.rules)
@@ -216,8 +220,8 @@ def exited(code: int | None, done: float | None = None) -> JobStatus:
     return JobStatus(state=JobState.EXITED, exit_code=code, progress=progress)
 
 
-def doubtful(action: Action, *, note: bool = False) -> Doubtful:
-    return Doubtful(action=action, detail="no answer", retry_after_s=1.0, note=note)
+def doubtful(action: Action, *, note: bool = False, turned_away: bool = False) -> Doubtful:
+    return Doubtful(action=action, detail="no answer", retry_after_s=1.0, note=note, turned_away=turned_away)
 
 
 def refused(action: MakePlan | Buy | Launch, error: str, *, final: bool = False) -> Refused:

@@ -133,6 +133,43 @@ def test_a_purchase_that_stays_in_doubt_is_refused_only_when_a_late_listing_show
     assert scene.action(Buy).offer == BETA
 
 
+def test_a_purchase_that_was_turned_away_each_time_is_not_in_doubt_and_the_run_goes_elsewhere() -> None:
+    other = offer(provider="alpha", instance_type="larger")
+    scene = Scene(plan=market(ALPHA, other, BETA))
+    buy = scene.to_acquiring()
+    for _ in range(scene.rules.calls):
+        assert scene.state is RunState.ACQUIRING
+        scene.step(doubtful(buy, turned_away=True))
+        scene.step(wait_s=1.0)
+    assert scene.told(PurchaseRefused)[0].error == "ThrottledError"
+    assert scene.action(Buy).offer == BETA
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_one_call_in_doubt_among_those_turned_away_leaves_the_purchase_in_doubt(crash: bool) -> None:
+    scene = Scene()
+    buy = scene.to_acquiring()
+    scene.step(doubtful(buy))
+    scene.step(wait_s=1.0)
+    if crash:
+        scene.forget()
+        scene.step(sights=scene.empty())
+    for _ in range(scene.rules.calls):
+        scene.step(doubtful(buy, turned_away=True))
+        scene.step(wait_s=1.0)
+    assert scene.told(PurchaseRefused) == []
+    scene.step(sights=scene.empty(in_s=70.0))
+    assert scene.told(PurchaseRefused)[0].error == "TransientError"
+
+
+def test_a_purchase_that_was_turned_away_is_given_up_at_once_by_a_cancel() -> None:
+    scene = Scene()
+    scene.step(doubtful(scene.to_acquiring(), turned_away=True))
+    scene.cancel()
+    scene.step()
+    assert scene.state is RunState.CANCELLED
+
+
 def test_after_a_crash_the_listing_is_read_before_the_purchase_is_repeated() -> None:
     scene = Scene()
     buy = scene.to_acquiring()
@@ -170,12 +207,12 @@ def test_many_plans_without_a_lease_end_the_run() -> None:
     scene.step()
     for _ in range(scene.rules.plans):
         scene.step(PlanMade(action=scene.action(MakePlan), plan=scene.plan), wait_s=400.0)
-        scene.step(refused(scene.action(Buy), "CapacityError"))
-        scene.step(refused(scene.action(Buy), "CapacityError"))
+        scene.step(refused(scene.action(Buy), "TransientError"))
+        scene.step(refused(scene.action(Buy), "TransientError"))
         scene.step(wait_s=400.0)
     assert scene.state is RunState.FAILED
     assert "5 plans in a row" in scene.detail
-    assert "CapacityError said no" in scene.detail
+    assert "TransientError said no" in scene.detail
 
 
 def test_an_infeasible_job_fails_at_once_and_says_how_many_offers_were_considered() -> None:

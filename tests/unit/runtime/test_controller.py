@@ -235,7 +235,7 @@ def test_a_launcher_that_is_not_installed_is_named(stage: Stage) -> None:
     controller = stage.controller("a")
     controller._applier._launchers.clear()
     stage.submit("run")
-    stage.tick(controller, 12)
+    stage.tick(controller, 40)  # the machines may take 20 s to boot
     assert stage.run("run").state is RunState.FAILED
     assert "no launcher called 'fake' is installed" in stage.run("run").detail
     assert stage.market.live() == []

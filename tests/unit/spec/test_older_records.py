@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from orchestrator.domain.errors import UserError
-from orchestrator.domain.events import Submitted
+from orchestrator.domain.errors import Scope, UserError
+from orchestrator.domain.events import PurchaseRefused, Submitted
 from orchestrator.domain.workload import Workload
+from orchestrator.lifecycle.blocking import DEFAULT_PATIENCE, block_of
 from orchestrator.spec import documents
 from orchestrator.testing import builders
 
@@ -70,6 +71,19 @@ def test_shapes_that_the_first_release_let_pass_are_read() -> None:
     assert documents.load_workload(uneven).model.kv_heads == 5
     longer = text.replace('"sequence_length":4096', '"sequence_length":1000000')
     assert documents.load_workload(longer)
+
+
+def test_a_refusal_of_the_first_release_has_no_scope_and_reaches_as_its_error_does() -> None:
+    event = (
+        '{"kind":"purchase-refused","run_id":"r","at":"2026-01-02T03:04:05+00:00","token":"r-1",'
+        '"error":"QuotaError","detail":"acme: no quota"}'
+    )
+    found = documents.load_event(event)
+    assert isinstance(found, PurchaseRefused)
+    assert found.scope is None
+    block = block_of(found, builders.offer(), 2, DEFAULT_PATIENCE)
+    assert block is not None
+    assert block.scope is Scope.PROVIDER
 
 
 def test_a_record_that_contradicts_itself_is_refused_with_its_place() -> None:
