@@ -124,6 +124,8 @@ def assert_sane(offer: Offer) -> None:
     assert offer.min_billing_s >= 0
     assert offer.observed_at.tzinfo is UTC
     assert offer.source
+    assert offer.quota_nodes is None or offer.quota_nodes >= 0
+    assert offer.obtainability is None or 0 <= offer.obtainability <= 1
 
 
 def buy(provider: Provider, offer: Offer, token: str) -> Lease:

@@ -8,7 +8,7 @@ from datetime import UTC
 
 import pytest
 
-from orchestrator.domain.contracts import DescribesAccelerators, Provider, WarnsOfReclaim
+from orchestrator.domain.contracts import DescribesAccelerators, Provider, Surveys, WarnsOfReclaim
 from orchestrator.domain.errors import CapacityError, LeaseNotFound, TransientError
 from orchestrator.domain.lease import Boot, Lease, LeaseState
 from orchestrator.domain.offerbook import KEY
@@ -86,6 +86,14 @@ class ProviderContract(HardshipContract):
             assert device.tdp_w > 0
             assert all(tflops > 0 for _, tflops in device.peak_tflops)
             assert device.source
+
+    def test_a_survey_finds_what_is_offered_and_tells_each_gap_once(self, provider: Provider) -> None:
+        if not isinstance(provider, Surveys):
+            pytest.skip("this provider asks in one place")
+        found = provider.survey()
+        assert [offer.label for offer in found.book] == [offer.label for offer in provider.offers()]
+        assert all(gap.strip() for gap in found.gaps)
+        assert len(found.gaps) == len(set(found.gaps))
 
     # Buying
 
