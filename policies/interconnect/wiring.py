@@ -52,13 +52,15 @@ def rates_gb_s(
     """GB/s of one device into each fabric, shape (fabrics, names): `unknown_gbit_s` where nobody says."""
     rates = np.full((len(fabrics), len(names)), unknown_gbit_s / 8.0)
     row = {fabric: index for index, fabric in enumerate(fabrics)}
-    generations = [devices[name].generation if name in devices else "" for name in names]
+    named: dict[str, list[int]] = {"": list(range(len(names)))}
+    for index, name in enumerate(names):
+        for key in {name, devices[name].generation if name in devices else ""} - {""}:
+            named.setdefault(key, []).append(index)
     known = frozenset(names)
     # What is said of a device goes before its generation, and that before the fabric: the last that is written stays.
     for (fabric, key), gb_s in sorted(DEVICE_GB_S.items(), key=lambda rate: (rate[0][1] in known, rate[0][1] != "")):
         if fabric in row:
-            columns = [i for i, name in enumerate(names) if key in ("", name, generations[i])]
-            rates[row[fabric], columns] = gb_s
+            rates[row[fabric], named.get(key, [])] = gb_s
     return rates
 
 

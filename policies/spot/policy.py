@@ -177,12 +177,14 @@ def _guessed_prices(
 
 def _on_demand(book: OfferBook, rows: IntArray) -> FloatArray:
     """The least on-demand price of the same provider, region and instance type, of offers `rows`; NaN for none."""
+    found = np.full(len(rows), np.nan)
+    if not len(rows):
+        return found
     wanted = np.zeros(len(book.instance_type.vocab), np.bool_)
     wanted[book.instance_type.codes[rows]] = True
     listed = book.billing.isin(frozenset((str(Billing.ON_DEMAND),))) & wanted[book.instance_type.codes]
     twins = np.flatnonzero(listed & np.isfinite(book.usd_per_hour) & (book.usd_per_hour > 0))
-    found = np.full(len(rows), np.nan)
-    if not len(twins) or not len(rows):
+    if not len(twins):
         return found
     keys = _site_type(book, twins)
     order = np.lexsort((book.usd_per_hour[twins], keys))
