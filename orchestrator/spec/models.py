@@ -38,9 +38,10 @@ def find_model(name: str) -> Model | None:
     Case and separators do not matter ("Llama 3.1 8B", "llama-3.1-8b"), but digits keep their groups: "llama-27b" is not
     Llama 2 7B. Hugging Face ids count too ("meta-llama/Llama-3.1-8B"), with or without "-Instruct" and the like.
     """
-    named = _names().get(_key(name))
-    if named is not None:  # no plan waits for an index of the aliases, which are seven times as many
-        return named
+    wanted = _key(name)
+    for row in _rows():  # no plan waits for the models that it does not ask for, nor for an index of their aliases
+        if row["name"][:1].lower() == wanted[:1] and _key(row["name"]) == wanted:
+            return _model(row)
     index = _index()
     for spelling in (name, VARIANT.sub("", name.strip())):
         found = index.get(_key(spelling))
@@ -69,23 +70,21 @@ def _key(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _table() -> tuple[tuple[Model, tuple[str, ...]], ...]:
-    with TABLE.open(encoding="utf-8", newline="") as stream:
-        return tuple((_model(row), tuple(row["aliases"].split())) for row in csv.DictReader(stream))
+    return tuple((_model(row), tuple(row["aliases"].split())) for row in _rows())
 
 
 @lru_cache(maxsize=1)
-def _names() -> Mapping[str, Model]:
-    """The models by their normalised names."""
-    index: dict[str, Model] = {}
-    for model, _ in _table():
-        index.setdefault(_key(model.name), model)
-    return MappingProxyType(index)
+def _rows() -> tuple[Mapping[str, str], ...]:
+    with TABLE.open(encoding="utf-8", newline="") as stream:
+        return tuple(csv.DictReader(stream))
 
 
 @lru_cache(maxsize=1)
 def _index() -> Mapping[str, Model]:
     """By normalised spelling. Names come before aliases, and those before the short forms of Hugging Face ids."""
-    index = dict(_names())
+    index: dict[str, Model] = {}
+    for model, _ in _table():
+        index.setdefault(_key(model.name), model)
     for shorten in (False, True):
         for model, aliases in _table():
             for alias in aliases:
