@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,12 +40,14 @@ if TYPE_CHECKING:
     from orchestrator.domain.events import Event
     from orchestrator.domain.fleetplan import Quota
     from orchestrator.domain.standing import Commitment
+    from orchestrator.inventory.refresh import Outcome, Watch
     from orchestrator.sizing.learning import Calibration
 
 DEFAULT_CALIBRATION = "default"
 NO_CALIBRATION = "none"
 STORE = "store.db"
 STANDING = "orchestrator.lifecycle.standing"
+REFRESH = "orchestrator.inventory.refresh"
 QUOTAS = "orchestrator.catalog.quotas"
 AGREEMENTS, NEGOTIATING = "orchestrator.catalog.agreements", "orchestrator.catalog.negotiating"
 STANDING_POLICIES = frozenset({"reliability", "spread"})  # they look at what is held and learned
@@ -191,6 +193,21 @@ class App:
             deadline_s=self.settings.deadline_s,
         )
         return self.standing(found, buying=buying)
+
+    def refresh(self, names: Sequence[str], *, patience_s: float, watch: Watch) -> tuple[Outcome, ...]:
+        """Ask the providers called `names`, by default all that are on, for their prices, and keep them for plans.
+
+        Prices are kept as listed: what is negotiated is taken off when the market is read. A provider that is named and
+        not in the settings is asked with its default settings: price lists that everybody may read need no more.
+
+        Raises: ConfigError where a provider is not installed or prices cannot be kept.
+        """
+        refreshing = importlib.import_module(REFRESH)
+        tables = {name: self.settings.providers.get(name, {}) for name in names or self.settings.providers}
+        found, gaps = replace(self, settings=replace(self.settings, providers=tables, prices=())).providers()
+        asking = refreshing.Asking(folder=self.settings.catalog_dir, clock=self.clock, patience_s=patience_s)
+        done: tuple[Outcome, ...] = refreshing.refresh(found, asking, watch)
+        return (*done, *(refreshing.failed(gap.provider, gap.detail) for gap in gaps))
 
     def standing(self, found: Snapshot, *, buying: bool = False) -> Snapshot:
         """`found` with what is committed and agreed, and what this state folder holds, has spent and has learned.

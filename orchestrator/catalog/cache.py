@@ -7,12 +7,7 @@ and integers of eight bytes, then the word codes of four.
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import struct
-import threading
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.catalog import framing
+from orchestrator.catalog.framing import Damaged
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.offerbook import (
     FLOAT_COLUMNS,
@@ -35,8 +32,6 @@ from orchestrator.domain.offerbook import (
 
 MAGIC = b"isoflop offers 1\n"
 SUFFIX = ".offers"
-PREFIX = struct.Struct("<QI")  # length of the rest and its CRC-32
-LENGTH = struct.Struct("<Q")  # of the header
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 ORDER = (*FLOAT_COLUMNS, *INT_COLUMNS, *WORD_COLUMNS)  # those of OPTIONAL that a book has follow
 
@@ -47,10 +42,6 @@ class Stored:
 
     book: OfferBook
     notes: Mapping[str, str]
-
-
-class Damaged(Exception):
-    """The bytes are not a whole offer book of ours; the message says how."""
 
 
 def store(book: OfferBook, folder: Path, name: str) -> Path:
@@ -122,18 +113,7 @@ def write(path: Path, book: OfferBook, notes: Mapping[str, str]) -> None:
 
     Raises: OSError.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            for piece in _encode(book, notes):
-                stream.write(piece)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    framing.replace(path, _encode(book, notes))
 
 
 def read(path: Path) -> Stored:
@@ -144,50 +124,21 @@ def read(path: Path) -> Stored:
     return _decode(path.read_bytes())
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _encode(book: OfferBook, notes: Mapping[str, str]) -> list[bytes]:
     vocab = {name: list(getattr(book, name).vocab) for name in WORD_COLUMNS}
     known: dict[str, object] = {"rows": len(book), "vocab": vocab, "notes": dict(notes)}
     more = [name for name in OPTIONAL if getattr(book, name) is not None]
     if more:
         known["more"] = more
-    text = json.dumps(known, separators=(",", ":")).encode()
-    start = len(MAGIC) + PREFIX.size + LENGTH.size + len(text)
-    header = text + b" " * (-start % 8)
-    pieces = [LENGTH.pack(len(header)), header]
+    columns = []
     for name in (*ORDER, *more):
         column = getattr(book, name)
-        values = column.codes if isinstance(column, Words) else column
-        pieces.append(np.ascontiguousarray(values, _dtype(name)).tobytes())
-    crc = 0
-    for piece in pieces:
-        crc = zlib.crc32(piece, crc)
-    length = sum(len(piece) for piece in pieces)
-    return [MAGIC, PREFIX.pack(length, crc), *pieces]
+        columns.append(np.ascontiguousarray(column.codes if isinstance(column, Words) else column, _dtype(name)))
+    return framing.pack(MAGIC, known, columns)
 
 
 def _decode(data: bytes) -> Stored:
-    if not data.startswith(MAGIC):
-        raise Damaged("it is no offer book of this version of isoflop")
-    start = len(MAGIC) + PREFIX.size
-    if len(data) < start:
-        raise Damaged("it ends too early")
-    length, crc = PREFIX.unpack_from(data, len(MAGIC))
-    if len(data) - start != length:
-        raise Damaged(f"it holds {len(data) - start} of {length} bytes")
-    if zlib.crc32(memoryview(data)[start:]) != crc:
-        raise Damaged("its checksum does not match")
-    # From here on the bytes are those that were written: no other check is needed against accidents.
-    (header_length,) = LENGTH.unpack_from(data, start)
-    offset = start + LENGTH.size + header_length
-    header = json.loads(data[start + LENGTH.size : offset])
+    header, offset = framing.unpack(MAGIC, data)
     rows = int(header["rows"])
     columns: dict[str, Column] = {}
     for name in (*ORDER, *header.get("more", ())):

@@ -1,4 +1,4 @@
-"""The market before anybody is asked: the bundled price book and the user's imports as one book, cached whole."""
+"""The market before anybody is asked: price book, imports and refreshed prices as one book, cached whole."""
 
 from __future__ import annotations
 
@@ -10,29 +10,35 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.catalog import cache
+from orchestrator.catalog.framing import Damaged
 from orchestrator.domain.offerbook import OfferBook
 
 SITE_KEY = ("provider", "region", "instance_type", "billing")  # an offer without its zone
 INPUTS = "inputs"
+LIVE = "live"  # the folder of refreshed prices
 
 
 def read(folder: Path, edition: str) -> OfferBook:
-    """The price book of `edition` with the imports stored in `folder`.
+    """The price book of `edition` with the imports and the refreshed prices stored in `folder`.
 
-    Of one offer in two sources the one observed last stays. The result is kept in `folder` and read back while its
-    inputs (imports, bundled data and code) are unchanged; where the folder cannot be written the merge is simply done
-    each time.
+    Of one offer in two sources the one observed last stays; what a provider said at the last refresh stands in place of
+    all that is older of it in the regions that answered. The result is kept in `folder` and read back while its
+    inputs (imports, refreshed prices, bundled data and code) are unchanged; where the folder cannot be written the
+    merge is simply done each time.
 
-    Raises: ConfigError for an unknown edition or an import that is damaged.
+    Raises: ConfigError for an unknown edition, an import or refreshed prices that are damaged.
     """
-    imports = cache.stored(folder)
-    inputs = "\n".join(_fingerprints((*_bundled(), *imports)))
+    imports, live = cache.stored(folder), cache.stored(folder / LIVE)
+    inputs = "\n".join(_fingerprints((*_bundled(), *imports, *live)))
     kept = folder / f".{edition}{cache.SUFFIX}"
     merged = _kept(kept, inputs)
     if merged is None:
         pricebook = importlib.import_module("orchestrator.catalog.pricebook")  # seldom needed, and never once kept
         merged = merge(pricebook.load(edition), cache.load(folder))
-        if imports:  # the price book alone is read in a few milliseconds: not worth a file
+        if live:
+            refreshed = importlib.import_module("orchestrator.catalog.refreshed")
+            merged = refreshed.supersede(merged, refreshed.load(folder))
+        if imports or live:  # the price book alone is read in a few milliseconds: not worth a file
             with suppress(OSError):  # a cache is no promise: read-only and full disks plan all the same
                 cache.write(kept, merged, {INPUTS: inputs})
     return merged
@@ -67,7 +73,7 @@ def _site_keys(book: OfferBook) -> Iterator[tuple[str, ...]]:
 def _kept(path: Path, inputs: str) -> OfferBook | None:
     try:
         stored = cache.read(path)
-    except (OSError, cache.Damaged):
+    except (OSError, Damaged):
         return None  # never written, or worth nothing: the inputs are the truth
     return stored.book if stored.notes.get(INPUTS) == inputs else None
 

@@ -59,7 +59,14 @@ def select(
 
     Raises: ValueError where `max_age_s` is set and `now` is not given.
     """
-    return book.where(_matches_words(book, wanted) & _matches_numbers(book, wanted, accelerators, now))
+    return book.where(matching(book, wanted, accelerators=accelerators, now=now))
+
+
+def matching(
+    book: OfferBook, wanted: OfferFilter, *, accelerators: Sequence[Accelerator] = (), now: datetime | None = None
+) -> BoolArray:
+    """Shape (n,): which offers `select` takes. Raises: as `select` does."""
+    return _matches_words(book, wanted) & _matches_numbers(book, wanted, accelerators, now)
 
 
 def order(book: OfferBook, by: Order = Order.GPU_PRICE) -> IntArray:

@@ -1,23 +1,30 @@
-"""`isoflop catalog`: offers of the user's own, read from CSV files into the cache that plans look at."""
+"""`isoflop catalog`: prices from providers, from catalogues that others keep and of one's own, for plans to look at."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from orchestrator.catalog import cache, intake
+from orchestrator.catalog import cache, dates, history, intake, refreshed
+from orchestrator.catalog.changes import changes_since, last_changes
 from orchestrator.catalog.importer import BadRows
 from orchestrator.catalog.intake import Wishes
-from orchestrator.domain.errors import UserError
+from orchestrator.domain.errors import ProviderError, UserError
 from orchestrator.domain.offerbook import OfferBook
 from orchestrator.interfaces.cli import session
 from orchestrator.interfaces.views.catalog_view import Import, ImportedReport, ImportsReport
-from orchestrator.interfaces.views.choose import choose, waiting
+from orchestrator.interfaces.views.changes_view import ChangesReport, RefreshReport, progress_page
+from orchestrator.interfaces.views.choose import choose, progress, waiting
 from orchestrator.interfaces.views.page import good
 from orchestrator.interfaces.views.said_view import Said
+from orchestrator.inventory.refresh import LIVE
+from orchestrator.spec import quantity
+
+IMPORT = "import-"  # what the names of histories of imports begin with
 
 
 def import_file(
@@ -51,11 +58,75 @@ def import_file(
         done = intake.read(file, Wishes(on_bad=on_bad, provider=provider, as_of=dated, now=app.clock.now()))
         kept = name or _name(file)
         cache.store(done.book, app.settings.catalog_dir, kept)
+        history.record(app.settings.catalog_dir, f"{IMPORT}{kept}", done.book, app.clock.now())
     choose(as_json).show(ImportedReport(done, kept))
 
 
+def refresh(
+    *,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option("--provider", "-p", metavar="NAME", help="Whom to ask; repeatable; default: all that are on."),
+    ] = None,
+    wait: Annotated[str, typer.Option("--wait", metavar="TIME", help="How long to wait for answers.")] = "2min",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ask the providers for their prices, and keep them for plans and lists.
+
+    All are asked at once. What a provider or a region said before is kept where it does not answer.
+
+    Exit codes: 0 where any provider answered, 2 for bad input, 4 where none did.
+    """
+    app = session.open_app()
+    patience_s = session.read_option("--wait", wait, quantity.duration_s)
+    if not patience_s:
+        raise UserError("--wait: without any time nobody can answer")
+    begun = app.clock.now()
+    with progress() as draw:
+        outcomes = app.refresh(
+            tuple(dict.fromkeys(provider or ())),
+            patience_s=patience_s,
+            watch=lambda standing: draw(progress_page(standing)),
+        )
+    choose(as_json).show(RefreshReport(outcomes, (app.clock.now() - begun).total_seconds()))
+    problems = [outcome for outcome in outcomes if outcome.problem]
+    if problems and all(outcome.told is None for outcome in outcomes):
+        raise ProviderError(problems[0].provider, f"{problems[0].problem}; no provider told any prices")
+
+
+def diff(
+    *,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="WHEN", help="A date, or how long ago: 7d; default: the refresh before."),
+    ] = None,
+    provider: Annotated[
+        list[str] | None, typer.Option("--provider", "-p", metavar="NAME", help="Whose prices; repeatable.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Changes to show; 0 shows all.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what the last refresh or import changed: prices, what is new, gone, sold out or back.
+
+    Exit codes: 0 (also where nothing changed), or 2 for bad input.
+    """
+    app = session.open_app()
+    now = app.clock.now()
+    moment = _since(since, now)
+    found = []
+    for source, known in history.load(app.settings.catalog_dir).items():
+        changes = last_changes(source, known) if moment is None else changes_since(source, known, moment)
+        if provider:
+            kept = tuple(each for each in changes.changes if each.provider in provider)
+            if not known.offers["provider"].isin(frozenset(provider)).any():
+                continue
+            changes = replace(changes, changes=kept)
+        found.append(changes)
+    choose(as_json).show(ChangesReport(sources=tuple(found), now=now, limit=limit))
+
+
 def list_imports(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List what is imported.
+    """List what is imported and what was refreshed, with the age of its prices.
 
     Exit codes: 0, or 2 where an import is damaged.
     """
@@ -63,8 +134,9 @@ def list_imports(*, as_json: Annotated[bool, typer.Option("--json", help="Print 
     folder = app.settings.catalog_dir
     names = [path.name.removesuffix(cache.SUFFIX) for path in cache.stored(folder)]
     books = cache.load(folder)
-    imports = tuple(_summary(kept, book) for kept, book in zip(names, books, strict=True))
-    choose(as_json).show(ImportsReport(imports, app.clock.now()))
+    imports = [_summary(kept, book) for kept, book in zip(names, books, strict=True)]
+    imports += [_summary(f"{refreshed.PREFIX}{each.provider}", each.book) for each in refreshed.load(folder)]
+    choose(as_json).show(ImportsReport(tuple(imports), app.clock.now()))
 
 
 def forget(
@@ -72,22 +144,39 @@ def forget(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Remove an import from the cache.
+    """Remove an import, or a provider's refreshed prices, with their history.
 
     Exit codes: 0, or 2 where there is none of that name.
     """
-    app = session.open_app()
-    if not cache.remove(app.settings.catalog_dir, name):
-        known = ", ".join(path.name.removesuffix(cache.SUFFIX) for path in cache.stored(app.settings.catalog_dir))
-        raise UserError(f"nothing is imported as {name!r} (imported: {known or 'nothing'})")
+    folder = session.open_app().settings.catalog_dir
+    provider = name.removeprefix(refreshed.PREFIX)
+    live = name != provider
+    if not (refreshed.remove(folder, provider) if live else cache.remove(folder, name)):
+        known = [path.name.removesuffix(cache.SUFFIX) for path in cache.stored(folder)]
+        known += [refreshed.PREFIX + path.name.removesuffix(cache.SUFFIX) for path in refreshed.stored(folder)]
+        raise UserError(f"nothing is imported as {name!r} (imported: {', '.join(known) or 'nothing'})")
+    history.remove(folder, f"{LIVE}{provider}" if live else f"{IMPORT}{name}")
     choose(as_json).show(Said((good(f"forgot {name}"),), {"forgotten": name}))
 
 
-RUNS = {"import": import_file, "list": list_imports, "forget": forget}
+RUNS = {"refresh": refresh, "import": import_file, "diff": diff, "list": list_imports, "forget": forget}
 
 
 def _name(file: Path) -> str:
     return file.name.removesuffix(".gz").removesuffix(".csv").removesuffix(".zip") or "offers"
+
+
+def _since(text: str | None, now: datetime) -> datetime | None:
+    """Raises: UserError where it is neither a date nor a duration."""
+    if text is None:
+        return None
+    moment = dates.earliest(text)
+    if moment is not None:
+        return moment
+    try:
+        return now - timedelta(seconds=quantity.duration_s(text))
+    except (quantity.QuantityError, OverflowError) as error:
+        raise UserError(f"--since: {text!r} is neither a date such as 2026-11-20 nor a duration such as 7d") from error
 
 
 def _summary(name: str, book: OfferBook) -> Import:

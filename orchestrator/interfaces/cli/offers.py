@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from typing import Annotated
 
@@ -16,7 +17,11 @@ from orchestrator.domain.snapshot import Gap
 from orchestrator.interfaces.cli import session
 from orchestrator.interfaces.views.choose import choose, waiting
 from orchestrator.interfaces.views.offers_view import OffersReport
+from orchestrator.interfaces.views.page import Report
 from orchestrator.spec import quantity
+
+HISTORY, PATHS = "orchestrator.catalog.history", "orchestrator.catalog.paths"
+VIEW = "orchestrator.interfaces.views.history_view"
 
 
 def run(
@@ -51,6 +56,9 @@ def run(
         str | None, typer.Option("--edition", metavar="NAME", help=f"Price book: {', '.join(pricebook.EDITIONS)}.")
     ] = None,
     live: Annotated[bool, typer.Option("--live", help="Ask the configured providers too.")] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="What these offers cost since when, instead of what they cost now.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List and filter the market: what is sold where, for how much.
@@ -59,8 +67,10 @@ def run(
 
     Exit codes: 0 (also where nothing matches), or 2 for bad input.
     """
-    settings = session.open_app().settings
-    app = App(replace(settings, edition=edition) if edition else settings)
+    app = session.open_app()
+    settings = app.settings
+    if edition:
+        app = replace(app, settings=replace(settings, edition=edition))
     oldest_s = session.read_option("--max-price-age", max_age, quantity.duration_s)
     wanted = OfferFilter(
         gpus=tuple(gpu or ()),
@@ -74,8 +84,11 @@ def run(
         available_only=available,
         max_age_s=oldest_s,
     )
-    market, gaps = _market(app, live=live)
     now = app.clock.now()
+    if history:
+        choose(as_json).show(_history(app, wanted, limit))
+        return
+    market, gaps = _market(app, live=live)
     matching = query.select(market, wanted, now=now)
     rows = query.order(matching, sort)
     report = OffersReport(
@@ -88,6 +101,20 @@ def run(
         hints=() if len(matching) else _hints(market, wanted),
     )
     choose(as_json).show(report)
+
+
+def _history(app: App, wanted: OfferFilter, limit: int) -> Report:
+    """The price paths that refreshes and imports have left; loaded here, because most lists have no use for them."""
+    paths, view = importlib.import_module(PATHS), importlib.import_module(VIEW)
+    now = app.clock.now()
+    found = paths.select(importlib.import_module(HISTORY).load(app.settings.catalog_dir), wanted, now=now)
+    report: Report = view.HistoryReport(
+        paths=tuple(found[:limit] if limit else found),
+        matching=len(found),
+        now=now,
+        hints=() if found else _hints(app.market(), wanted),
+    )
+    return report
 
 
 def _market(app: App, *, live: bool) -> tuple[OfferBook, tuple[Gap, ...]]:

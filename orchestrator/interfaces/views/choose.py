@@ -12,7 +12,7 @@ from typing import Protocol, TextIO
 
 from orchestrator.domain.errors import UserError
 from orchestrator.interfaces.views import machine, plain
-from orchestrator.interfaces.views.page import Report, Story
+from orchestrator.interfaces.views.page import Page, Report, Story
 
 PATIENCE_S = 1.0  # anything longer shows that it is alive
 
@@ -122,6 +122,16 @@ def waiting(label: str) -> Iterator[None]:
     finally:
         done.set()
         wheel.join()
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[Page], None]]:
+    """Draw pages on a terminal's standard error, each in place of the one before, and leave nothing of them behind."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with _terminal().Screen(sys.stderr).live(transient=True) as region:
+        yield lambda page: region.update(_terminal().group(page), refresh=True)
 
 
 def _spin(label: str, done: threading.Event) -> None:

@@ -30,6 +30,11 @@ def usd(amount: float) -> str:
     return f"{sign}${size:,.2f}"
 
 
+def percent_change(percent: float) -> str:
+    """`+3.2 %`, `-41 %`: a change in percent with its sign."""
+    return f"{percent:+,.3g} %" if abs(percent) < 1000 else f"{percent:+,.0f} %"
+
+
 def usd_short(amount: float) -> str:
     """Three digits are enough beside others: `$1.23`, `$12.3k`, `$4.56M`."""
     if not isfinite(amount):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Literal, TextIO
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
@@ -43,9 +43,10 @@ class Screen:
             self._console.print(_block(block))
 
     @contextmanager
-    def live(self) -> Iterator[Live]:
-        """A region that is redrawn in place until it is left, and then stays as it was last."""
-        with Live(console=self._console, auto_refresh=False, vertical_overflow="visible") as region:
+    def live(self, *, transient: bool = False) -> Iterator[Live]:
+        """A region that is redrawn in place until it is left, and then stays as it was last, or goes if `transient`."""
+        overflow: Literal["ellipsis", "visible"] = "ellipsis" if transient else "visible"
+        with Live(console=self._console, auto_refresh=False, vertical_overflow=overflow, transient=transient) as region:
             yield region
 
     @contextmanager

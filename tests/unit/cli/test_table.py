@@ -73,7 +73,7 @@ def test_every_command_explains_itself_and_its_exit_codes(entry: Entry, cli: Cli
 @pytest.mark.parametrize(
     ("group", "name"),
     [
-        *(("catalog", name) for name in ("import", "list", "forget")),
+        *(("catalog", name) for name in ("refresh", "import", "diff", "list", "forget")),
         *(("simulate", name) for name in ("jobs", "spot", "requests", "queue", "carbon", "serve")),
     ],
 )
