@@ -88,7 +88,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Postponed:
-    """Nothing that suits the run can be asked for before `until`: everything was refused a short while ago."""
+    """All that suits the run was refused a short while ago: the market is not looked at before `until`."""
 
     kind: Literal["postponed"] = "postponed"
     run_id: str

@@ -166,7 +166,7 @@ class Run:
     cancel_asked_at: datetime | None = None
     asked: Approval | None = None  # the approval that was asked for last
     approved_usd: float = 0.0  # the most that those who were asked agreed to
-    postponed_until: datetime | None = None  # nothing is planned before: everything was refused a short while ago
+    postponed_until: datetime | None = None  # the market is not looked at before: all was refused
     postponed_since: datetime | None = None  # of the first of the postponements since anything was bought
     postponed_plans: int = 0  # how many plans were made before the last of them
     blind: frozenset[str] = field(default_factory=frozenset)  # providers that do not answer at present

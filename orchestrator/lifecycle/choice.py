@@ -105,17 +105,19 @@ def _unfit(draft: Draft, placement: Placement) -> str:
     return ""
 
 
-def asked_again(draft: Draft, choice: UsedUp) -> datetime | None:
-    """The first moment at which something that suits may be asked for again; None where no fresh refusal is in the way.
+def next_look(draft: Draft, choice: UsedUp) -> datetime | None:
+    """When the market is looked at again, where fresh refusals are in the way of all that suits; else None.
 
-    A provider that does not answer now may have something too: then it is looked again within minutes.
+    The first moment at which something may be asked for again; sooner where that is long, for quotas are raised and
+    offers come up meanwhile, and within minutes where a provider that does not answer may have something too.
     """
     plan = draft.run.plan
     moments = (choice.until, plan.blocked_until if plan is not None else None)
     until = min((moment for moment in moments if moment is not None and moment > draft.now), default=None)
-    if until is None or not choice.silent:
-        return until
-    return min(until, draft.now + timedelta(seconds=draft.rules.plan_backoff_cap_s))
+    if until is None:
+        return None
+    most_s = draft.rules.plan_backoff_cap_s if choice.silent else draft.rules.postponed_look_s
+    return min(until, draft.now + timedelta(seconds=most_s))
 
 
 def refused_lately(draft: Draft, choice: UsedUp) -> str:

@@ -71,6 +71,7 @@ class Rules:
     plan_age_s: float = 3600.0  # an older plan is not walked on after a loss: the market is looked at again
     progress_s: float = 30.0  # progress is stored at each percent, or this often where it moved
     patience: Patience = DEFAULT_PATIENCE  # how long refusals stand
+    postponed_look_s: float = 900.0  # between looks at the market while all that suits is blocked
     postpone_s: float = 86_400.0  # a run that could buy nothing for so long ends: by then somebody should look at it
     approval: ApprovalRule | None = None  # what costs more waits for somebody's approval
 

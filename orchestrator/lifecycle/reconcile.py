@@ -13,7 +13,7 @@ from orchestrator.domain.run import Attempt, AttemptState, Run, RunState
 from orchestrator.lifecycle.absorb import absorb
 from orchestrator.lifecycle.actions import Action, Launch, MakePlan
 from orchestrator.lifecycle.approving import asking, granted, needed
-from orchestrator.lifecycle.choice import NoMore, Pick, UsedUp, asked_again, buy, choose, refused_lately
+from orchestrator.lifecycle.choice import NoMore, Pick, UsedUp, buy, choose, next_look, refused_lately
 from orchestrator.lifecycle.draft import Draft, held
 from orchestrator.lifecycle.observed import DEFAULT_RULES, Observed, Rules
 from orchestrator.lifecycle.punctual import FALL_BACK, must_fall_back, remaining
@@ -82,7 +82,7 @@ def _nothing_left(draft: Draft, choice: UsedUp, *, planned: bool) -> None:
     run, dry = draft.run, _dry_plans(draft.run)
     if run.postponed_until is not None and draft.now < run.postponed_until and draft.blocks:
         return
-    until = asked_again(draft, choice) if planned and run.postponed_until is None else None
+    until = next_look(draft, choice) if planned and run.postponed_until is None else None
     if until is not None:
         _postpone(draft, choice, until)
     elif planned and run.plans == 1 and not run.attempts and not _buyable(run):
@@ -100,7 +100,7 @@ def _postpone(draft: Draft, choice: UsedUp, until: datetime) -> None:
         hours = (draft.now - since) / timedelta(hours=1)
         draft.move(RunState.FAILED, f"nothing could be bought for {hours:,.1f} h: {why}")
         return
-    cause = f"all that suits was refused a short while ago, asked again at {until:%Y-%m-%d %H:%M:%S} UTC: {why}"
+    cause = f"all that suits was refused a short while ago; next look at {until:%Y-%m-%d %H:%M:%S} UTC: {why}"
     draft.emit(Postponed(run_id=run.id, at=draft.now, until=until, cause=cause))
 
 

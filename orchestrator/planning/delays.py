@@ -43,7 +43,7 @@ def with_delays(judges: Panel, least: Candidates) -> Candidates:
     pace, wanted = paces(least.sizings), np.zeros(len(kinds), np.int64)
     wanted[late] = _in_time(_Asked(judges, kinds.take(late), due[late], pace), delay_h[late])
     grown = counted(kinds, np.maximum(kinds.nodes, wanted), pace)
-    stock = book.available
+    stock = book.most_nodes
     more = ((stock == UNKNOWN) | (wanted[place] <= stock)) & (wanted > kinds.nodes)[place]
     columns = {
         name: np.where(more, getattr(grown, name)[place], getattr(least, name))

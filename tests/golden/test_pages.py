@@ -209,7 +209,7 @@ def happened() -> tuple[Recorded, ...]:
             run_id=run,
             at=at,
             until=at + timedelta(minutes=15),
-            cause="all that suits was refused a short while ago, asked again at 2026-01-01 00:15:00 UTC: "
+            cause="all that suits was refused a short while ago; next look at 2026-01-01 00:15:00 UTC: "
             "acme us-east-1 h100.8x on-demand: sold out 0 s ago, asked again after 15 min",
         ),
         Purchased(run_id=run, at=at, token=token, lease=lease(nodes=2, usd_per_hour=64.0)),
