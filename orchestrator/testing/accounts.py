@@ -93,8 +93,16 @@ class Account:
         pytest.skip(f"this account cannot spoil answers ({how}, {listing})")
 
     def mend(self) -> None:
-        """Undo every lever."""
-        raise NotImplementedError
+        """Undo every lever that was pulled; nothing to do where there is none."""
+
+    def mishaps(self) -> tuple[Callable[[], object], ...]:
+        """Levers that may be pulled at any moment, for sequences of calls at random."""
+        return ()
+
+    def held_by(self, token: str) -> int | None:
+        """Machines that are held under `token`, by the provider's own books; None where they are closed."""
+        del token
+        return None
 
     def really_held(self) -> int:
         """Machines that the provider bills to the account, by its own books, whoever bought them."""

@@ -30,12 +30,13 @@ from orchestrator.testing.accounts import (
     sell_out,
     until_ready,
 )
+from orchestrator.testing.chaos import ChaosContract
 from orchestrator.testing.hardships import HardshipContract
 
 __all__ = ["OTHER", "OWNER", "Account", "ProviderContract"]
 
 
-class ProviderContract(HardshipContract):
+class ProviderContract(HardshipContract, ChaosContract):
     """Subclass it as `TestXProvider` with a fixture `account`; every promise of the Provider protocol is one test."""
 
     @pytest.fixture

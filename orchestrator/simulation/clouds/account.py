@@ -122,6 +122,29 @@ class CloudAccount(Account):
         for name, limit in self._initial.items():
             self.market.set_quota(self.cloud, name, limit)
 
+    def mishaps(self) -> tuple[Callable[[], object], ...]:
+        """See Account: refusals, lost and spoilt answers, stock-outs, parts of gangs, hidden machines, reclaims."""
+        return (
+            lambda: self.refuse(Refusal.THROTTLED, times=2),
+            lambda: self.refuse(Refusal.FAILED),
+            lambda: self.refuse(Refusal.WRONG_KEY),
+            lambda: self._script(Kind.LOST_RESPONSE, self.launches),
+            lambda: self._script(Kind.LOST_RESPONSE, self.launches),
+            self.lose_next_release,
+            self.deliver_partly,
+            lambda: self.hide_next(45.0),
+            lambda: self.market.script(Fault(provider=self.cloud, kind=Kind.STOCKOUT)),
+            lambda: self._script(Kind.TRUNCATED, self.listings),
+            lambda: self._script(Kind.HTML, self.listings),
+            self._reclaim_one,
+        )
+
+    def held_by(self, token: str) -> int | None:
+        """See Account."""
+        now = self.market.clock.now()
+        held = [machine for machine in self.market.machines(self.cloud) if machine.phase(now) is not Phase.GONE]
+        return sum(token in self.token_of(machine.serial).split() for machine in held)
+
     def really_held(self) -> int:
         """See Account."""
         now = self.market.clock.now()
@@ -130,6 +153,13 @@ class CloudAccount(Account):
     def secrets(self) -> tuple[str, ...]:
         """See Account."""
         return self._secrets
+
+    def _reclaim_one(self) -> None:
+        now = self.market.clock.now()
+        for machine in self.market.machines(self.cloud):
+            if machine.phase(now) is Phase.RUNNING:
+                self.market.end(machine.serial, End.PREEMPTED, notice_s=30.0)
+                return
 
     def _script(self, kind: Kind, operations: tuple[str, ...], times: int = 1) -> None:
         for operation in operations:
