@@ -74,7 +74,7 @@ def run(app: App, asked: Asked) -> None:
 def _solved(clock: Callable[[], float], end_s: float, part: float, workers: Workers, problem: FleetProblem) -> Solution:
     """One solution within a part of the time left, in threads; workers start where neighbourhoods are to be solved."""
     effort = Effort.for_size(len(problem.unplaced_usd))
-    if len(problem.unplaced_usd) > effort.exact_jobs:
+    if len(problem.unplaced_usd) > effort.whole_jobs:
         workers.begin()
     began = clock()
 

@@ -29,6 +29,7 @@ ROOM = 20  # so many with room
 AT_ONCE = 150  # such jobs at a time, so that their options fit in memory; only so few look as far as the last
 SETTLED, AFFORDED, SEARCHED = 0.75, 0.88, 0.97  # parts of a time limit after which each stage ends
 EXACT_NODES = 2000
+WHOLE_GAP, WHOLE_NODES = 1e-3, 20  # where exactly takes too long
 QUICK = 0.35  # of the time left, for the few columns that prices leave
 SAFE = 1e-7  # of a bound that a solver in floating point reports
 LEAST_S = 0.01  # for a task of the library: it takes no time limit of 0
@@ -100,10 +101,12 @@ def _improved(
     state: State, library: Solver, proof: Proof, effort: Effort, *, limits: Resources, clock: Guard, spread: Spread
 ) -> int:
     """All at once over the columns looked at where they are few, else in parts: the number of rounds."""
-    if len(state.at) <= effort.exact_jobs and len(state.columns.job) <= effort.exact_columns:
-        _solved(state, library, effort, clock, QUICK)
-        return 0
-    return _sweeps(state, library, _regret(state.columns, proof, limits), effort, clock=clock, spread=spread)
+    jobs = len(state.at)
+    if jobs > max(effort.exact_jobs, effort.whole_jobs) or len(state.columns.job) > effort.exact_columns:
+        return _sweeps(state, library, _regret(state.columns, proof, limits), effort, clock=clock, spread=spread)
+    gap, nodes = (effort.gap / 2, EXACT_NODES) if jobs <= effort.exact_jobs else (WHOLE_GAP, WHOLE_NODES)
+    _solved(state, library, clock, gap=gap, nodes=nodes, patience=QUICK if jobs <= effort.exact_jobs else SEARCHED)
+    return 0
 
 
 def settle(state: State, cost: FloatArray, rounds: int, stop: Callable[[], bool], *, depth: int = 3) -> int:
@@ -266,18 +269,18 @@ def _whole(
     keep[standing] = True
     best = moved(state, pool.columns.take(np.flatnonzero(keep)), limits)
     before = best.usd()
-    bound = min(before, _solved(best, library, effort, clock, SEARCHED))
-    return best, max(proof.bound_usd, bound), True
+    bound = _solved(best, library, clock, gap=effort.gap / 2, nodes=EXACT_NODES, patience=SEARCHED)
+    return best, max(proof.bound_usd, min(before, bound)), True
 
 
-def _solved(state: State, library: Solver, effort: Effort, clock: Guard, patience: float) -> float:
+def _solved(state: State, library: Solver, clock: Guard, *, gap: float, nodes: int, patience: float) -> float:
     """All jobs placed anew over the state's columns in `patience` of the time left.
 
     Returns what no placement over these columns costs less than.
     """
     everyone, rows = np.arange(len(state.at)), np.arange(len(state.columns.job))
     seconds = max(LEAST_S, patience * clock.left_s())
-    piece = part(state, library, everyone, rows, share=1.0, gap=effort.gap / 2, nodes=EXACT_NODES, seconds=seconds)
+    piece = part(state, library, everyone, rows, share=1.0, gap=gap, nodes=nodes, seconds=seconds)
     answer = library.solve_task(piece.task)
     if not answer.finished:
         clock.cut()

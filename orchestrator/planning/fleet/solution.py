@@ -22,7 +22,8 @@ class Effort:
     jobs_per_part: int = 120
     parts: int = 2  # solved at once where the caller's `spread` can
     exact_jobs: int = 150  # up to so many jobs, the whole is solved exactly
-    exact_columns: int = 25_000  # and up to so many columns
+    whole_jobs: int = 400  # and up to so many as a whole, to a tenth of a per cent, instead of in neighbourhoods
+    exact_columns: int = 25_000  # both up to so many columns
     gap: float = 1e-6  # proven gap at which the search stops
 
     @classmethod
@@ -31,7 +32,7 @@ class Effort:
 
         Calibrated by benchmarks/bench_fleet.py.
         """
-        if jobs <= cls().exact_jobs:
+        if jobs <= cls().whole_jobs:
             return cls()
         return cls(sweeps=24, jobs_per_part=50) if jobs <= MIDDLING else cls(sweeps=400, jobs_per_part=80)
 

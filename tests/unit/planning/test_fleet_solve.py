@@ -15,7 +15,7 @@ from orchestrator.planning.fleet.problem import Options, Problem
 from orchestrator.planning.fleet.solution import Effort
 from orchestrator.planning.fleet.solve import solve
 
-IN_PARTS = Effort(price_steps=20, packing_steps=10, sweeps=3, jobs_per_part=10, exact_jobs=0)
+IN_PARTS = Effort(price_steps=20, packing_steps=10, sweeps=3, jobs_per_part=10, exact_jobs=0, whole_jobs=0)
 
 
 class Cut:
@@ -54,7 +54,7 @@ def test_a_clock_that_cuts_nothing_leaves_the_answer_reproducible(scarce: Proble
 
 
 def test_a_stage_that_was_not_asked_for_is_not_cut_by_the_clock(scarce: Problem) -> None:
-    nothing = Effort(price_steps=0, packing_steps=0, rounds=0, sweeps=0, exact_jobs=0)
+    nothing = Effort(price_steps=0, packing_steps=0, rounds=0, sweeps=0, exact_jobs=0, whole_jobs=0)
     assert solve(scarce, nothing, elapsed=at(7.0), limit_s=10.0).reproducible
 
 
@@ -86,7 +86,7 @@ def test_a_part_cut_short_by_its_seconds_is_said(
 def test_parts_of_a_round_share_the_seconds_that_are_left(scarce: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     library = Cut()
     monkeypatch.setattr(search, "solver", lambda: library)
-    one_round = Effort(price_steps=20, packing_steps=10, sweeps=1, jobs_per_part=8, exact_jobs=0)
+    one_round = Effort(price_steps=20, packing_steps=10, sweeps=1, jobs_per_part=8, exact_jobs=0, whole_jobs=0)
     solve(scarce, one_round, elapsed=at(4.0), limit_s=10.0)
     assert len(library.seconds) == 2
     assert 0 < sum(library.seconds) <= 6.0
@@ -130,7 +130,7 @@ def test_the_nearest_columns_are_those_of_least_rank_however_far_one_looks(scarc
 
 def test_threads_change_nothing_but_the_time() -> None:
     fleet_ = fleet(160, 800, np.random.default_rng(7))
-    effort = Effort(price_steps=20, packing_steps=10, sweeps=4, jobs_per_part=40)
+    effort = Effort(price_steps=20, packing_steps=10, sweeps=4, jobs_per_part=40, whole_jobs=0)
     with ThreadPoolExecutor(2) as pool:
         threaded = solve(fleet_, effort, spread=pool.map, threads=pool.map)
     alone = solve(fleet_, effort)
@@ -141,7 +141,7 @@ def test_threads_change_nothing_but_the_time() -> None:
 
 
 def test_the_usual_effort_keeps_small_fleets_exact_and_cuts_large_ones_into_small_parts() -> None:
-    small, middle, large = (Effort.for_size(jobs) for jobs in (100, 1_000, 10_000))
+    small, middle, large = (Effort.for_size(jobs) for jobs in (400, 1_000, 10_000))
     assert small == Effort()
     assert middle.jobs_per_part < large.jobs_per_part < small.exact_jobs
     assert middle.sweeps < large.sweeps
