@@ -93,9 +93,11 @@ class HardshipContract:
         offer = on_sale(provider)
         account.refuse(how, times=-1)
         for call in _verbs(provider, "no-such-lease", lambda: buy(provider, offer, "patience")):
-            with pytest.raises(TransientError) as refused:
+            # An id that no lease of this provider has may be known for that without asking.
+            with pytest.raises((TransientError, LeaseNotFound)) as refused:
                 call()
-            assert refused.value.retry_after_s >= 0
+            if isinstance(refused.value, TransientError):
+                assert refused.value.retry_after_s >= 0
         account.mend()
         first, again = buy(provider, offer, "patience"), buy(account.provider(OWNER), offer, "patience")
         assert first.id == again.id
