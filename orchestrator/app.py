@@ -47,7 +47,7 @@ DEFAULT_CALIBRATION = "default"
 NO_CALIBRATION = "none"
 STORE = "store.db"
 STANDING = "orchestrator.lifecycle.standing"
-REFRESH = "orchestrator.inventory.refresh"
+REFRESH, FEEDS = "orchestrator.inventory.refresh", "orchestrator.inventory.feeds"
 QUOTAS = "orchestrator.catalog.quotas"
 AGREEMENTS, NEGOTIATING = "orchestrator.catalog.agreements", "orchestrator.catalog.negotiating"
 STANDING_POLICIES = frozenset({"reliability", "spread"})  # they look at what is held and learned
@@ -205,9 +205,26 @@ class App:
         refreshing = importlib.import_module(REFRESH)
         tables = {name: self.settings.providers.get(name, {}) for name in names or self.settings.providers}
         found, gaps = replace(self, settings=replace(self.settings, providers=tables, prices=())).providers()
-        asking = refreshing.Asking(folder=self.settings.catalog_dir, clock=self.clock, patience_s=patience_s)
-        done: tuple[Outcome, ...] = refreshing.refresh(found, asking, watch)
+        asking = refreshing.Asking(
+            folder=self.settings.catalog_dir, clock=self.clock, patience_s=patience_s, keep=refreshing.keep_live
+        )
+        done: tuple[Outcome, ...] = refreshing.refresh(refreshing.of_providers(found), asking, watch)
         return (*done, *(refreshing.failed(gap.provider, gap.detail) for gap in gaps))
+
+    def refresh_from(self, feed: str, names: Sequence[str], *, patience_s: float, watch: Watch) -> tuple[Outcome, ...]:
+        """Fetch the catalogues that gpuhunt publishes at `feed`, of the providers `names` or all, and keep them.
+
+        They are kept as imports: what a catalogue says of a provider is not the provider's word.
+
+        Raises: UserError for an address that is none or a provider that it has not; ConfigError as `refresh` does.
+        """
+        feeds = importlib.import_module(FEEDS)
+        refreshing = importlib.import_module(REFRESH)
+        asking = refreshing.Asking(
+            folder=self.settings.catalog_dir, clock=self.clock, patience_s=patience_s, keep=feeds.keep
+        )
+        done: tuple[Outcome, ...] = refreshing.refresh(feeds.sources(feed, names, clock=self.clock), asking, watch)
+        return done
 
     def standing(self, found: Snapshot, *, buying: bool = False) -> Snapshot:
         """`found` with what is committed and agreed, and what this state folder holds, has spent and has learned.

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from orchestrator.domain.offerbook import OfferBook
 ATTEMPTS = 5  # of one provider
 FIRST_WAIT_S = 1.0  # before the second; doubled every time, and never sooner than the provider asks for
 REDRAW_S = 0.5
-LIVE = "live-"  # what the names of histories of refreshed prices begin with
+LIVE, IMPORT = "live-", "import-"  # what the names of histories of refreshed prices and of imports begin with
 
 
 class Stage(StrEnum):
@@ -42,6 +43,7 @@ class Progress(NamedTuple):
     offers: int = 0
 
 
+Source = Callable[[], Survey]  # raises AuthError, TransientError
 Watch = Callable[[tuple[Progress, ...]], None]
 
 
@@ -60,34 +62,43 @@ class Outcome:
     problem: str = ""
 
 
+Keep = Callable[[str, Survey, "Asking"], Outcome]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """Where prices are kept and how long anybody is waited for: `patience_s` altogether."""
+    """Where prices are kept and how, and how long anybody is waited for: `patience_s` altogether."""
 
     folder: Path  # of the catalogue
     clock: Clock
     patience_s: float
+    keep: Keep
 
 
-def refresh(providers: Mapping[str, Provider], asking: Asking, watch: Watch) -> tuple[Outcome, ...]:
-    """Ask every provider for what it sells and keep the answers, each as it comes; the outcomes by name.
+def of_providers(providers: Mapping[str, Provider]) -> dict[str, Source]:
+    """The providers as sources of prices."""
+    return {name: partial(survey, provider) for name, provider in providers.items()}
 
-    A provider that fails for a moment is asked again, not before it said to and no later than `patience_s` allows.
-    What a provider told before stays whole unless a new answer has been written. `watch` hears how it goes on, at least
+
+def refresh(sources: Mapping[str, Source], asking: Asking, watch: Watch) -> tuple[Outcome, ...]:
+    """Ask every source for what is sold and keep the answers, each as it comes; the outcomes by name.
+
+    A source that fails for a moment is asked again, not before it said to and no later than `patience_s` allows.
+    What a source told before stays whole unless a new answer has been written. `watch` hears how it goes on, at least
     every half second. Progress is real time; waits and dates are the clock's.
 
-    Raises: ConfigError where prices cannot be written; whatever a provider raises beyond ProviderError, and ValueError
-    where it answers in another's name: faults of its adapter.
+    Raises: ConfigError where prices cannot be written; whatever a source raises beyond ProviderError, which is a fault
+    of its adapter.
     """
     said: queue.SimpleQueue[Progress | tuple[str, Survey | Exception]] = queue.SimpleQueue()
-    for name, provider in providers.items():
+    for name, source in sources.items():
         # Daemon threads: one that hangs for ever must not hold the process when the user is done with it.
-        work = threading.Thread(target=_ask, args=(name, provider, asking, said), name=f"refresh-{name}", daemon=True)
+        work = threading.Thread(target=_ask, args=(name, source, asking, said), name=f"refresh-{name}", daemon=True)
         work.start()
-    standing = {name: Progress(name, Stage.ASKING) for name in providers}
+    standing = {name: Progress(name, Stage.ASKING) for name in sources}
     outcomes: dict[str, Outcome] = {}
     until = time.monotonic() + asking.patience_s
-    while len(outcomes) < len(providers):
+    while len(outcomes) < len(sources):
         watch(tuple(standing.values()))
         left = until - time.monotonic()
         try:
@@ -102,7 +113,7 @@ def refresh(providers: Mapping[str, Provider], asking: Asking, watch: Watch) -> 
         name, answer = heard
         outcomes[name] = _outcome(name, answer, asking)
         standing[name] = _ended(outcomes[name])
-    for name in providers:
+    for name in sources:
         if name not in outcomes:
             outcomes[name] = failed(name, f"no answer within {asking.patience_s:g} s")
             standing[name] = _ended(outcomes[name])
@@ -112,7 +123,7 @@ def refresh(providers: Mapping[str, Provider], asking: Asking, watch: Watch) -> 
 
 def _ask(
     name: str,
-    provider: Provider,
+    source: Source,
     asking: Asking,
     said: queue.SimpleQueue[Progress | tuple[str, Survey | Exception]],
 ) -> None:
@@ -120,7 +131,7 @@ def _ask(
     waited = 0.0
     for attempt in range(ATTEMPTS):
         try:
-            said.put((name, survey(provider)))
+            said.put((name, source()))
             return
         except TransientError as error:
             wait = max(error.retry_after_s, FIRST_WAIT_S * 2**attempt)
@@ -137,11 +148,18 @@ def _ask(
 
 
 def _outcome(name: str, answer: Survey | Exception, asking: Asking) -> Outcome:
-    """Keep an answer."""
     if isinstance(answer, ProviderError):
         return failed(name, answer.detail)
     if isinstance(answer, Exception):
         raise answer
+    return asking.keep(name, answer, asking)
+
+
+def keep_live(name: str, answer: Survey, asking: Asking) -> Outcome:
+    """Keep what a provider says of itself, in place of what it said before.
+
+    Raises: ConfigError where it cannot be written, ValueError where it answers in another's name.
+    """
     strangers = set(answer.book.provider.compact().vocab) - {name}
     if strangers:
         raise ValueError(f"the provider {name!r} answers with offers of {', '.join(sorted(strangers))}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,10 +22,8 @@ from orchestrator.interfaces.views.changes_view import ChangesReport, RefreshRep
 from orchestrator.interfaces.views.choose import choose, progress, waiting
 from orchestrator.interfaces.views.page import good
 from orchestrator.interfaces.views.said_view import Said
-from orchestrator.inventory.refresh import LIVE
+from orchestrator.inventory.refresh import IMPORT, LIVE
 from orchestrator.spec import quantity
-
-IMPORT = "import-"  # what the names of histories of imports begin with
 
 
 def import_file(
@@ -68,12 +67,17 @@ def refresh(
         list[str] | None,
         typer.Option("--provider", "-p", metavar="NAME", help="Whom to ask; repeatable; default: all that are on."),
     ] = None,
+    feed: Annotated[
+        str | None,
+        typer.Option("--from", metavar="FEED", help="Not the providers but gpuhunt's public catalogues, or a URL."),
+    ] = None,
     wait: Annotated[str, typer.Option("--wait", metavar="TIME", help="How long to wait for answers.")] = "2min",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Ask the providers for their prices, and keep them for plans and lists.
 
-    All are asked at once. What a provider or a region said before is kept where it does not answer.
+    All are asked at once. What a provider or a region said before is kept where it does not answer. With --from
+    gpuhunt no account is needed: the public catalogues are fetched and kept as imports.
 
     Exit codes: 0 where any provider answered, 2 for bad input, 4 where none did.
     """
@@ -83,7 +87,8 @@ def refresh(
         raise UserError("--wait: without any time nobody can answer")
     begun = app.clock.now()
     with progress() as draw:
-        outcomes = app.refresh(
+        asked = partial(app.refresh_from, feed) if feed else app.refresh
+        outcomes = asked(
             tuple(dict.fromkeys(provider or ())),
             patience_s=patience_s,
             watch=lambda standing: draw(progress_page(standing)),

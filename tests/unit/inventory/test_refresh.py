@@ -15,7 +15,7 @@ from orchestrator.domain.contracts import Survey
 from orchestrator.domain.errors import AuthError, ProviderError, TransientError
 from orchestrator.domain.offer import Billing, Offer
 from orchestrator.domain.offerbook import OfferBook
-from orchestrator.inventory.refresh import ATTEMPTS, Asking, Outcome, Progress, Stage, refresh
+from orchestrator.inventory.refresh import ATTEMPTS, Asking, Outcome, Progress, Stage, keep_live, of_providers, refresh
 from orchestrator.testing.builders import offer
 from orchestrator.testing.clock import FakeClock
 
@@ -53,8 +53,9 @@ def run(
     folder: Path, *providers: Fake, clock: FakeClock | None = None, patience_s: float = 60.0
 ) -> tuple[dict[str, Outcome], list[tuple[Progress, ...]]]:
     heard: list[tuple[Progress, ...]] = []
-    asking = Asking(folder=folder, clock=clock or FakeClock(), patience_s=patience_s)
-    outcomes = refresh({each.name: each for each in providers}, asking, heard.append)  # type: ignore[misc]
+    asking = Asking(folder=folder, clock=clock or FakeClock(), patience_s=patience_s, keep=keep_live)
+    sources = of_providers({each.name: each for each in providers})  # type: ignore[misc]
+    outcomes = refresh(sources, asking, heard.append)
     return {outcome.provider: outcome for outcome in outcomes}, heard
 
 
