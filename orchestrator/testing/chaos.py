@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.contracts import Provider
@@ -42,7 +42,13 @@ STEP = st.builds(
 class ChaosContract:
     """Random purchases, releases and mishaps on one account, which holds nothing again after each sequence."""
 
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    # Not shrunk: an account goes on from example to example, and a call over the wire is slow.
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.explicit, Phase.generate),
+    )
     @given(steps=st.lists(STEP, min_size=3, max_size=STEPS))
     def test_no_sequence_of_calls_and_mishaps_buys_twice_or_leaves_a_machine_that_nobody_owns(
         self, account: Account, steps: list[Step]
