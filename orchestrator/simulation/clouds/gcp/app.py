@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -322,9 +323,21 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
 )
 
 
-def create(market: Market, *, project: str = PROJECT, accounts: Mapping[str, str] | None = None) -> Wire:
+def create(
+    market: Market,
+    *,
+    project: str = PROJECT,
+    accounts: Mapping[str, str] | None = None,
+    specs: Path | None = None,  # noqa: ARG001 - Google's descriptions come with its client library
+) -> Wire:
     """The application; see GoogleCloud. Pools without a zone and what is no machine type of Google's are not sold."""
     return Wire(GoogleCloud(market, project, accounts or {}), market)
+
+
+def settings(url: str, folder: Path, *, ca_file: str = "") -> Mapping[str, object]:  # noqa: ARG001 - nothing to write
+    """The table `[providers.gcp]` for this cloud at `url`: it asks nobody for credentials."""
+    table = {"project": PROJECT, "credentials": "none", "compute_endpoint": url, "billing_endpoint": url}
+    return {**table, "ca_file": ca_file} if ca_file else table
 
 
 def _reply(status: int, body: Json) -> Reply:
