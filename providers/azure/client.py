@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.core.rest import HttpRequest, HttpResponse
-from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.compute.models import VirtualMachine
 
 from orchestrator.domain.contracts import Clock
@@ -47,13 +46,14 @@ class Azure:
 
     def __init__(self, settings: AzureSettings, secret: Secret | None, clock: Clock) -> None:
         self._settings, self._clock = settings, clock
-        self._sdk: ComputeManagementClient = connect(settings, secret, clock)
+        self._session = connect(settings, secret, clock)
+        self._sdk = self._session.sdk
         self._subscription = f"/subscriptions/{settings.subscription_id}"
         self._group = settings.resource_group
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._sdk.close()
+        self._session.close()
 
     # What is sold
 

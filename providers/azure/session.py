@@ -6,9 +6,8 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
-from azure.core.credentials import TokenCredential
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
@@ -50,11 +49,23 @@ class Transport(RequestsTransport):  # type: ignore[misc]  # its own types are p
         self._clock.sleep(duration)
 
 
-def connect(settings: AzureSettings, secret: Secret | None, clock: Clock) -> ComputeManagementClient:
-    """A client of the subscription; nothing is sent yet."""
-    endpoint = settings.endpoint_url.rstrip("/")
-    return ComputeManagementClient(
-        _credential(settings, secret, clock),
+class Session(NamedTuple):
+    """A client of the subscription, and the login behind it."""
+
+    sdk: ComputeManagementClient
+    login: ClientSecretCredential | DefaultAzureCredential
+
+    def close(self) -> None:
+        """Let go of the connections of both."""
+        self.sdk.close()
+        self.login.close()
+
+
+def connect(settings: AzureSettings, secret: Secret | None, clock: Clock) -> Session:
+    """A session as the settings say; nothing is sent yet."""
+    endpoint, login = settings.endpoint_url.rstrip("/"), _credential(settings, secret, clock)
+    sdk = ComputeManagementClient(
+        login,
         settings.subscription_id,
         base_url=endpoint,
         credential_scopes=[f"{endpoint}/.default"],
@@ -62,9 +73,12 @@ def connect(settings: AzureSettings, secret: Secret | None, clock: Clock) -> Com
         retry_total=RETRIES,
         raw_response_hook=_no_error_inside,
     )
+    return Session(sdk, login)
 
 
-def _credential(settings: AzureSettings, secret: Secret | None, clock: Clock) -> TokenCredential:
+def _credential(
+    settings: AzureSettings, secret: Secret | None, clock: Clock
+) -> ClientSecretCredential | DefaultAzureCredential:
     options: dict[str, Any] = {"transport": Transport(clock, settings.ca_file), "retry_total": RETRIES}
     if settings.authority:
         options |= {"authority": settings.authority, "disable_instance_discovery": True}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -86,6 +87,16 @@ class World:
         assert isinstance(self.wire.cloud, app.AzureCloud)
         return self.wire.cloud
 
+    def hang_up(self) -> None:
+        """Close every connection, so that the server need not wait for them.
+
+        urllib3 closes a pool's connections when the pool is collected, and the SDK's exceptions hold it in a circle.
+        """
+        for provider in self.made:
+            provider.close()
+        self.made.clear()
+        gc.collect()
+
     def settings(self, **changes: object) -> AzureSettings:
         values: dict[str, object] = {
             "subscription_id": app.SUBSCRIPTION,
@@ -128,9 +139,8 @@ def world(folder: Path, *, sold: tuple[Pool, ...] | None = None, seed: int = 7, 
     with ExitStack() as stack:
         server = stack.enter_context(Server(wire, tls=tls))
         served = World(wire, server.url, folder, tls)
+        stack.callback(served.hang_up)
         yield served
-        for provider in served.made:
-            provider.close()
     assert not wire.nonconforming
 
 

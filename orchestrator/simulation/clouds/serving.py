@@ -38,6 +38,17 @@ def make_tls(folder: Path) -> Tls:
     return tls
 
 
+class _Uvicorn(uvicorn.Server):
+    """Drops its connections at the end: a client that keeps one open over TLS would be waited for."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop."""
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        await super().shutdown(sockets)
+
+
 class Server:
     """One application on one port; use it in a `with`. Port 0 takes a free one."""
 
@@ -48,7 +59,7 @@ class Server:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"{'https' if tls else 'http'}://{LOOPBACK}:{self.port}"
-        self._server = uvicorn.Server(
+        self._server = _Uvicorn(
             uvicorn.Config(
                 app,
                 lifespan="off",

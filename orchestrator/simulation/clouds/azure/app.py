@@ -23,6 +23,7 @@ from orchestrator.simulation.clouds.wire import Nonconforming, Reply, Request, W
 SUBSCRIPTION = "5b0c7a52-1f1e-4c1e-9a52-8d2f3a6f7c10"
 TENANT, CLIENT = "0e9b4d7a-3c2f-4a6e-8f1d-2b7c9d0e5f63", "9a1f2e3d-4b5c-4d6e-8f70-1a2b3c4d5e6f"
 LOGIN = frozenset({"Login", "Discovery"})
+CREDENTIALS = frozenset({Kind.UNAUTHORISED, Kind.EXPIRED, Kind.SKEW})
 PRICES = "RetailPrices"
 HANDS_OUT_PAGES = re.compile(r"_List|^Locations")
 WORDS = {
@@ -88,6 +89,8 @@ class AzureCloud:
     def refuse(self, request: Request, fault: Fault) -> Reply:
         """In the words of the login, the price list, or the Resource Manager."""
         called = self.operation(request)
+        if called == "Discovery" and fault.kind in CREDENTIALS:
+            return self._login.discovery(request)  # which anybody may read
         if called in LOGIN:
             return entra.refuse(fault.kind)
         if fault.kind is Kind.THROTTLE:
