@@ -142,4 +142,5 @@ class Buyer:
     def _give_back(self, ordered: list[Ordered]) -> None:
         """Delete what was made of a purchase that failed. Raises: TransientError where that is in doubt."""
         for each in ordered:
+            self._outcome(each)  # a machine that is being made cannot be deleted yet
             self._client.delete(self._zone, each.name, names.request_id("delete", self._zone, each.name, each.number))

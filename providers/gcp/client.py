@@ -17,7 +17,7 @@ from providers.gcp.prices import Sku
 from providers.gcp.rows import Advice, Instance, Operation, Quota, Rule
 from providers.gcp.session import Session
 from providers.gcp.settings import GcpSettings
-from providers.gcp.shapes import NAME, MachineType
+from providers.gcp.shapes import N1, NAME, USUAL_HOSTS, MachineType
 
 COMPUTE_ENGINE = "services/6F81-5844-456A"
 TIMEOUT_S = 20.0
@@ -38,16 +38,23 @@ class Client:
 
     def machine_types(self) -> tuple[list[MachineType], list[str]]:
         """Those of the families asked for that are not out of date, and the zones that did not answer."""
-        families = "|".join(self._settings.families)
-        expression = f'name eq "({families})-.*"'
         found, silent = [], []
         for page in self._listed(
-            "machine types", lambda: self._session.machine_types, expression, "AggregatedListMachineTypesRequest"
+            "machine types", lambda: self._session.machine_types, self._sold(), "AggregatedListMachineTypesRequest"
         ):
             silent += _silent(page)
             for scope, listed in page.items.items():
                 found += [_machine_type(scope, item) for item in listed.machine_types if not item.deprecated.state]
         return found, silent
+
+    def _sold(self) -> str:
+        """A filter for the families asked for; of N1, the hosts that GPUs are attached to."""
+        own = "|".join(family for family in self._settings.families if family != N1)
+        wanted = [f"({own})-.*"] if own else []
+        if N1 in self._settings.families:
+            hosts = sorted({host for usual in USUAL_HOSTS.values() for host in usual.values()})
+            wanted.append("|".join(hosts))
+        return f'name eq "{"|".join(wanted)}"'
 
     def accelerator_types(self) -> Mapping[str, frozenset[str]]:
         """Names of accelerator types by zone."""
@@ -86,10 +93,13 @@ class Client:
         project = self._read("quotas of the project", lambda: self._session.projects.get, request)
         return [*found, *(_quota(item, "") for item in project.quotas)]
 
+    @property
+    def can_advise(self) -> bool:
+        """Whether the installed SDK can ask for advice on capacity."""
+        return self._session.advice is not None
+
     def advice(self, region: str, machine_type: str) -> Advice | None:
-        """On one spot machine in the region; None where Google says nothing, or the SDK cannot ask."""
-        if self._session.advice is None:
-            return None
+        """On one spot machine in the region; None where Google says nothing. Only where `can_advise`."""
         body = compute_v1.CapacityAdviceRequest(
             {
                 "size": 1,

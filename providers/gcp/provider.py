@@ -84,11 +84,23 @@ class GcpProvider:
         advice, unadvised = self._advice(machines)
         market = Market(sold, lists[0], Quotas(quotas), advice, self._clock.now())
         found, left_out = offers(market, self._facts)
-        gaps = (*told(failed), *(f"{zone}: no answer" for zone in silent), *unadvised, *left_out)
-        return Survey(OfferBook.of(found), gaps)
+        gaps = (*told(failed), *(f"{zone}: no answer" for zone in silent), *self._not_found(machines), *unadvised)
+        return Survey(OfferBook.of(found), (*gaps, *left_out))
 
     def _asked(self, region: str) -> bool:
         return not self._settings.regions or region in self._settings.regions
+
+    def _not_found(self, machines: Sequence[MachineType]) -> list[str]:
+        """What the settings name and Google does not have."""
+        regions = {machine.region for machine in machines}
+        types = {machine.name for machine in machines}
+        return [
+            *(
+                f"{region}: no machines there; is there such a region?"
+                for region in sorted({*self._settings.regions} - regions)
+            ),
+            *(f"{name}: no such machine type to ask advice on" for name in sorted({*self._settings.advise} - types)),
+        ]
 
     def _price_list(self) -> PriceList:
         """Google's prices, as old as the settings allow."""
@@ -102,6 +114,8 @@ class GcpProvider:
     def _advice(self, machines: Sequence[MachineType]) -> tuple[list[Advice], tuple[str, ...]]:
         """Google's advice on the machine types that the settings name, in every region that has them."""
         named = self._settings.advise
+        if named and not self._client.can_advise:
+            return [], ("advice on capacity: the installed google-cloud-compute is too old to ask for it",)
         places = sorted({f"{machine.region} {machine.name}" for machine in machines if machine.name in named})
         found, failed = ask(places, lambda place: self._client.advice(*place.split()))
         return [advice for advice in found.values() if advice is not None], told(failed)

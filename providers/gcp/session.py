@@ -29,11 +29,21 @@ C = TypeVar("C")
 
 
 class Bounded(HTTPAdapter):
-    """Connects within CONNECT_S, whatever the call as a whole may take."""
+    """Connects within CONNECT_S, whatever the call as a whole may take, and to whom `ca_file` trusts.
+
+    A session's own setting for the latter gives way to variables of the environment.
+    """
+
+    def __init__(self, ca_file: str) -> None:
+        super().__init__(pool_maxsize=CONNECTIONS)
+        self._ca_file = ca_file
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         """See HTTPAdapter."""
-        return super().send(request, *args, **{**options, "timeout": (CONNECT_S, options.get("timeout"))})
+        options["timeout"] = (CONNECT_S, options.get("timeout"))
+        if self._ca_file:
+            options["verify"] = self._ca_file
+        return super().send(request, *args, **options)
 
 
 class Elsewhere(service_account.Credentials):
@@ -61,28 +71,25 @@ class Session:
         reference = self._settings.credentials
         if reference == NONE:
             return AnonymousCredentials()  # type: ignore[no-untyped-call]
+        if reference == AMBIENT:
+            try:
+                return google.auth.default(scopes=SCOPES)[0]
+            except GoogleAuthError as error:
+                raise AuthError(NAME, f"no credentials: {str(error)[:200]}") from error
+        kind = service_account.Credentials if self._settings.compute_endpoint.endswith(PUBLIC) else Elsewhere
+        key = self._secret(reference).reveal()
         try:
-            if reference == AMBIENT:
-                found, _ = google.auth.default(scopes=SCOPES)
-                return found
-            info = json.loads(self._secret(reference).reveal())
-            public = self._settings.compute_endpoint.endswith(PUBLIC)
-            kind = service_account.Credentials if public else Elsewhere
-            return kind.from_service_account_info(info, scopes=SCOPES)  # type: ignore[no-untyped-call]
-        except GoogleAuthError as error:
-            raise AuthError(NAME, f"no credentials: {str(error)[:200]}") from error
-        except (ValueError, TypeError, KeyError):
+            return kind.from_service_account_info(json.loads(key), scopes=SCOPES)  # type: ignore[no-untyped-call]
+        except (GoogleAuthError, ValueError, TypeError, KeyError, AttributeError):
             # Its own message may hold parts of the key.
-            raise AuthError(NAME, f"{reference} holds no service account's key in JSON") from None
+            raise AuthError(NAME, f"{reference} holds no key of a service account in JSON") from None
 
     def _made(self, kind: type[C], endpoint: str, **more: object) -> C:
         client: Any = kind(credentials=self._credentials, client_options={"api_endpoint": endpoint}, **more)  # type: ignore[call-arg]
-        # The SDK has no setting for either: its session is the place.
+        # The SDK has no setting for any of this: its session is the place.
         session = client.transport._session
         for scheme in ("https://", "http://"):
-            session.mount(scheme, Bounded(pool_maxsize=CONNECTIONS))
-        if self._settings.ca_file:
-            session.verify = self._settings.ca_file
+            session.mount(scheme, Bounded(self._settings.ca_file))
         return client  # type: ignore[no-any-return]
 
     def _compute(self, kind: type[C]) -> C:

@@ -59,6 +59,8 @@ class GcpSettings:
         for name in ("compute_endpoint", "billing_endpoint"):
             if not getattr(self, name).startswith(("https://", "http://")):
                 raise ValueError(f"{name} begins with https://, not {getattr(self, name)!r}")
+        if not self.families:
+            raise ValueError(f"families names at least one of {', '.join(FAMILIES)}")
         if not 0 < self.ssh_port < 65536:
             raise ValueError(f"ssh_port is from 1 to 65535, not {self.ssh_port}")
         if self.disk_gib < 50:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-NAME = "gcp"
+NAME, N1 = "gcp", "n1"
 # GPUs that are attached to an N1 machine, with the machine that usually goes with so many: within Google's limits per
 # card (from memory), the choice is ours.
 USUAL_HOSTS: Mapping[str, Mapping[int, str]] = MappingProxyType(
