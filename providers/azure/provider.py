@@ -122,15 +122,17 @@ class AzureProvider:
         self._keys.forget(found[0].tags[TOKEN])
 
     def leases(self) -> Sequence[Lease]:
-        """Our leases in the order of purchase: four calls, however many there are; one where there is none.
+        """Our leases in the order of purchase: at most four calls, however many there are; one where none is ready.
 
         Raises: AuthError, TransientError.
         """
         ours = self._ours()
         if not ours:
             return []
-        power = self._azure.power()
-        addresses = machines.addresses(self._azure.interfaces(), self._azure.addresses())
+        runs = any(node.provisioning == "succeeded" for node in ours)
+        power = self._azure.power() if runs else {}
+        shown = "running" in power.values()
+        addresses = machines.addresses(self._azure.interfaces(), self._azure.addresses()) if shown else {}
         try:
             return [self._lease(nodes, power, addresses) for nodes in machines.by_lease(ours).values()]
         except Malformed as error:

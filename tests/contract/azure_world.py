@@ -24,7 +24,7 @@ from orchestrator.simulation.clouds.wire import Wire
 from providers.azure.provider import AzureProvider
 from providers.azure.settings import AzureSettings
 
-SECRET = "azure-secret-7d20c4b1"  # noqa: S105
+SECRET = "azure-secret-7d20c4b1"
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 H100, A100, A10, T4 = (
     "Standard_ND96isr_H100_v5",

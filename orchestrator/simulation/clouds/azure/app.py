@@ -15,7 +15,7 @@ from orchestrator.simulation.clouds.azure.compute import Compute
 from orchestrator.simulation.clouds.azure.entra import Entra
 from orchestrator.simulation.clouds.azure.network import Network
 from orchestrator.simulation.clouds.azure.retail import Retail
-from orchestrator.simulation.clouds.azure.spec import Specification
+from orchestrator.simulation.clouds.azure.spec import Specification, load
 from orchestrator.simulation.clouds.faults import Fault, Kind
 from orchestrator.simulation.clouds.market import Market
 from orchestrator.simulation.clouds.wire import Nonconforming, Reply, Request, Wire
@@ -241,7 +241,7 @@ def create(
 
     Raises: OSError, ValueError where the descriptions cannot be read.
     """
-    found = Specification(specs) if specs is not None and (specs / "azure").is_dir() else None
+    found = load(specs) if specs is not None and (specs / "azure").is_dir() else None
     login = Entra(tenant=tenant, client=client, secret=secret)
     cloud = AzureCloud(market, login=login, subscription=subscription, specification=found, barred=barred or {})
     return Wire(cloud, market)

@@ -12,7 +12,7 @@ from urllib.parse import urldefrag, urljoin
 
 from jsonschema import Draft4Validator
 from jsonschema.exceptions import ValidationError
-from referencing import Registry, Resource
+from referencing import Registry
 from referencing.jsonschema import DRAFT4
 
 ROOT = "azure/specification"
@@ -51,7 +51,10 @@ class Specification:
     def __init__(self, folder: Path) -> None:
         """Raises: OSError, ValueError where the descriptions cannot be read."""
         self._root = (folder / ROOT).resolve()
-        self._registry: Registry[Any] = Registry(retrieve=self._retrieve)  # type: ignore[call-arg]  # made by attrs
+        documents = _reached({(self._root / name).as_uri() for name in FILES})
+        resources = [(uri, DRAFT4.create_resource(document)) for uri, document in documents.items()]
+        empty: Registry[Any] = Registry()
+        self._registry = empty.with_resources(resources).crawl()
         self._operations = [operation for name in FILES for operation in self._read(name)]
 
     def operation(self, method: str, path: str) -> Operation | None:
@@ -146,10 +149,28 @@ class Specification:
                     base,
                 )
 
-    @staticmethod
-    def _retrieve(uri: str) -> Resource[Any]:
-        path = Path(uri.removeprefix("file://"))
-        return Resource(contents=_document(path), specification=DRAFT4)  # type: ignore[call-arg]
+
+def _reached(uris: set[str]) -> dict[str, Any]:
+    """These files and all that they refer to, by their addresses."""
+    found: dict[str, Any] = {}
+    waiting = sorted(uris)
+    while waiting:
+        uri = waiting.pop()
+        if uri not in found:
+            found[uri] = _document(Path(uri.removeprefix("file://")))
+            waiting += [urldefrag(urljoin(uri, reference)).url for reference in _references(found[uri])]
+    return found
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _references(item)
+    elif isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for item in value.values():
+            yield from _references(item)
 
 
 @cache
@@ -157,11 +178,18 @@ def _document(path: Path) -> Any:
     return _opened(json.loads(path.read_text(encoding="utf-8")))
 
 
+@cache
+def load(folder: Path) -> Specification:
+    """The descriptions in a folder, read once. Raises: OSError, ValueError."""
+    return Specification(folder)
+
+
 def _opened(value: Any) -> Any:
-    """`value` without the enumerations that Azure calls open."""
+    """`value` without its examples and the enumerations that Azure calls open."""
     if isinstance(value, list):
         return [_opened(item) for item in value]
     if not isinstance(value, dict):
         return value
     loose = isinstance(value.get("x-ms-enum"), dict) and value["x-ms-enum"].get("modelAsString")
-    return {name: _opened(item) for name, item in value.items() if not (loose and name == "enum")}
+    dropped = {"x-ms-examples", "enum"} if loose else {"x-ms-examples"}
+    return {name: _opened(item) for name, item in value.items() if name not in dropped}
