@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from orchestrator.domain.candidates import Candidates
-from orchestrator.domain.offerbook import UNKNOWN, FloatArray, IntArray
+from orchestrator.domain.offerbook import KEY, UNKNOWN, FloatArray, IntArray
 from orchestrator.domain.reason import Reason
 from orchestrator.domain.sizing import FiniteWork, Sizing
 from orchestrator.planning.candidates import MAX_NODES
@@ -70,7 +70,9 @@ def pool_of(judgement: Judgement, sizings: Mapping[str, Sizing | Reason], left_h
     stock = np.where(most == UNKNOWN, MAX_NODES, most) // units.nodes
     pool = Pool(units, work_h, room_h, stock.astype(np.float64))
     usable = np.flatnonzero((room_h > NO_TIME_H) & (stock > 0) & (work_h > NO_TIME_H) & np.isfinite(work_h))
-    return pool.take(usable)
+    # In the order of their keys, whatever that of the book: sums are rounded in the order in which they are added up.
+    keys = (units.sizing, *(getattr(units.book, name).codes for name in reversed(KEY)))
+    return pool.take(usable[np.lexsort([column[usable] for column in keys])])
 
 
 def _little(sizing: Sizing) -> Sizing:
