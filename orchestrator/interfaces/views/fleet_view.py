@@ -148,7 +148,7 @@ def _moves(moves: Sequence[Move]) -> list[Block]:
             move.to,
             fmt.usd(move.saving_usd),
             fmt.usd(move.disruption_usd),
-            "" if move.why else f"{move.score:,.2f}",
+            "" if move.why or not move.disruption_usd else f"{move.score:,.2f}",
             _decision(move),
         )
         for move in moves

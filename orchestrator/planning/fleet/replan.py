@@ -196,27 +196,26 @@ class _Running:
 
     def _left(self, market: Market, job: Workload, running: PlacedJob, choices: Choices) -> _Left:
         found = choices.judgement.candidates
-        full = columns(market, choices.judgement)
+        full, nothing = columns(market, choices.judgement), np.zeros(len(found))
+        stay = _own(market.snapshot.book, running, choices)
+        if self._elapsed_h < running.starts_h:  # not begun: it boots and reads its input wherever it will run
+            return _Left(full.usd, nothing, nothing, nothing, stay)
         boot_usd = found.nodes * found.book.usd_per_hour * np.minimum(found.book.boot_s / 3600.0, found.hours)
         inputs = np.zeros(len(found))
         for term in choices.judgement.terms:
             if term.name == EGRESS:
                 inputs = inputs + term.usd
-        share, begun = self._share(running), self._elapsed_h >= running.starts_h
+        share = self._share(running)
         usd = share * (full.usd - boot_usd - inputs)
         lost = np.zeros(len(found))
         if self._ran_h(running) > 0 and not isinstance(job, Inference):
             checkpoint = job.program.checkpoint if job.program else Checkpointing()
             again_h = min(self._ran_h(running), 0.5 * checkpoint.interval_s / 3600.0)
             lost = again_h * np.maximum(full.usd, 0.0) / np.maximum(full.hours, 1e-9)
-        transfer = inputs + self._carried_usd(market, job, running, choices) if begun else inputs
+        transfer = inputs + self._carried_usd(market, job, running, choices)
         restart = boot_usd.copy()
-        stay = _own(market.snapshot.book, running, choices)
-        if stay is not None:
-            lost[stay] = 0.0
-            # Machines that run have booted, and hold their input.
-            restart[stay] = 0.0 if begun else restart[stay]
-            transfer[stay] = 0.0 if begun else transfer[stay]
+        if stay is not None:  # machines that run have booted, and hold their input
+            lost[stay] = restart[stay] = transfer[stay] = 0.0
         return _Left(usd, restart, lost, transfer, stay)
 
     def _carried_usd(self, market: Market, job: Workload, running: PlacedJob, choices: Choices) -> FloatArray:

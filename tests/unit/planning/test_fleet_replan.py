@@ -101,3 +101,14 @@ def test_who_has_little_left_makes_room_for_who_has_much() -> None:
     found = again(later(replace(EAST, available=0), WEST, hours=30.0), current)
     (moved,) = [move for move in found.moves if move.moved]
     assert moved.saving_usd < 0  # by itself it would stay: the newcomer gains more
+
+
+def test_a_job_that_waits_for_another_is_not_disturbed_by_going_elsewhere() -> None:
+    chain: list[Workload] = [training(name="first", tokens=2e10), training(name="then", tokens=2e10, after=("first",))]
+    current = plan_fleet(chain, snapshot(EAST, WEST), POLICIES, solve=solve)
+    market = later(EAST, replace(WEST, usd_per_hour=30.0), hours=1.0)
+    found = replan(chain, market, POLICIES, current, solve=solve)
+    running, waiting = found.moves
+    assert running.disruption_usd > 0
+    assert waiting.job == "then"
+    assert waiting.disruption_usd == 0
