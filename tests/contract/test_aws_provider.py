@@ -7,27 +7,20 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("boto3", reason="AWS's SDK is not installed (extra aws)")
+pytest.importorskip("moto", reason="moto is not installed (extra clouds)")
+
 from orchestrator.testing.accounts import Account
 from orchestrator.testing.provider_contract import ProviderContract
 from tests.wire.aws_cloud import SimulatedAws, pools
 
 
-@pytest.mark.enable_socket
 class TestAwsProvider(ProviderContract):
-    """What comes first in its book is sold on demand."""
-
     @pytest.fixture
     def account(self, tmp_path: Path) -> Iterator[Account]:
-        with SimulatedAws(tmp_path) as account:
-            yield account
-
-
-@pytest.mark.enable_socket
-class TestAwsProviderOfSpotMachines(ProviderContract):
-    """All that there is are spot machines."""
-
-    @pytest.fixture
-    def account(self, tmp_path: Path) -> Iterator[Account]:
-        stock = [*pools("us-east-1/us-east-1a", "p5.48xlarge", "H100-SXM", 8, (55.04, 20.0))]
-        with SimulatedAws(tmp_path, [pool for pool in stock if pool.key.billing.value == "spot"]) as account:
+        stock = [
+            *pools("us-east-1/us-east-1a", "p5.48xlarge", "H100-SXM", 8, (55.04, 20.0)),
+            *pools("us-east-1/us-east-1b", "p5.48xlarge", "H100-SXM", 8, (55.04, 21.0)),
+        ]
+        with SimulatedAws(tmp_path, stock) as account:
             yield account

@@ -6,40 +6,25 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from orchestrator.domain.contracts import ProviderContext
-from orchestrator.domain.lease import Lease
 from orchestrator.domain.offer import Billing, Offer
 from orchestrator.domain.secret import Secret
+from orchestrator.simulation.clouds.account import CloudAccount
 from orchestrator.simulation.clouds.aws.app import ACCESS_KEY_ID, SECRET_ACCESS_KEY, AwsCloud, create
 from orchestrator.simulation.clouds.aws.catalogue import quota_of
 from orchestrator.simulation.clouds.clock import MarketClock
 from orchestrator.simulation.clouds.faults import ALWAYS, Fault, Kind
-from orchestrator.simulation.clouds.machines import End, Machine, Phase
+from orchestrator.simulation.clouds.machines import Machine, Phase
 from orchestrator.simulation.clouds.market import Market
 from orchestrator.simulation.clouds.pools import Key, Pool
 from orchestrator.simulation.clouds.serving import Server
-from orchestrator.testing.accounts import OWNER, Account, Refusal, Spoilt
 from providers.aws.provider import AwsProvider
 from providers.aws.provider import create as create_provider
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SECRETS = {"env:KEY_ID": ACCESS_KEY_ID, "env:SECRET": SECRET_ACCESS_KEY}
-REFUSALS = {
-    Refusal.THROTTLED: Kind.THROTTLE,
-    Refusal.FAILED: Kind.ERROR,
-    Refusal.WRONG_KEY: Kind.UNAUTHORISED,
-    Refusal.EXPIRED: Kind.EXPIRED,
-    Refusal.CLOCK_SKEW: Kind.SKEW,
-}
-SPOILT = {
-    Spoilt.WEB_PAGE: Kind.HTML,
-    Spoilt.CUT_OFF: Kind.TRUNCATED,
-    Spoilt.ERROR_IN_SUCCESS: Kind.EMPTY_SUCCESS,
-    Spoilt.ENDLESS: Kind.ENDLESS,
-    Spoilt.FAILED: Kind.ERROR,
-}
 
 
 def pools(
@@ -80,14 +65,22 @@ def usual_pools() -> list[Pool]:
     ]
 
 
-class SimulatedAws(Account):
+class SimulatedAws(CloudAccount):
     """One account at one simulated AWS; use it in a `with`."""
 
-    def __init__(self, folder: Path, stock: Sequence[Pool] | None = None, settings: Mapping[str, object] = {}) -> None:
-        self._folder, self._settings = folder, settings
+    launches = ("RunInstances",)
+    releases = ("TerminateInstances",)
+    listings = ("DescribeInstances",)
+    catalogues = ("Describe*Offerings", "GetProducts", "DescribeSpotPriceHistory")
+
+    def __init__(
+        self, folder: Path, stock: Sequence[Pool] | None = None, settings: Mapping[str, object] | None = None
+    ) -> None:
+        self._folder, self._settings = folder, settings or {}
         self.clock = MarketClock(START)
-        self.market = Market(usual_pools() if stock is None else stock, seed=5, clock=self.clock, hazards=False)
-        self.wire = create(self.market)
+        pools_sold = usual_pools() if stock is None else stock
+        market = Market(pools_sold, seed=5, clock=self.clock, hazards=False)
+        super().__init__(create(market), self.made, secrets=tuple(SECRETS.values()), quotas={})
         self.server = Server(self.wire)
 
     def __enter__(self) -> Self:
@@ -102,11 +95,12 @@ class SimulatedAws(Account):
             assert not self.wire.nonconforming
 
     @property
-    def cloud(self) -> AwsCloud:
+    def aws(self) -> AwsCloud:
         assert isinstance(self.wire.cloud, AwsCloud)
         return self.wire.cloud
 
-    def provider(self, owner: str, *, folder: Path | None = None, **settings: object) -> AwsProvider:
+    def made(self, owner: str, *, folder: Path | None = None, **settings: object) -> AwsProvider:
+        """A new provider object; `folder` is its state folder, where it shall not be everybody's."""
         context = ProviderContext(
             owner=owner,
             settings={
@@ -120,62 +114,23 @@ class SimulatedAws(Account):
             clock=self.clock,
             state_dir=folder or self._folder,
         )
-        made = create_provider(context)
-        assert isinstance(made, AwsProvider)
-        return made
+        provider = create_provider(context)
+        assert isinstance(provider, AwsProvider)
+        return provider
 
-    def script(self, kind: Kind, operation: str = "*", *, times: int = ALWAYS, **more: object) -> None:
+    def script(self, kind: Kind, operation: str = "*", *, times: int = ALWAYS, **more: Any) -> None:
         """Let a fault strike."""
-        self.market.script(Fault(provider="aws", kind=kind, operation=operation, times=times, **more))  # type: ignore[arg-type]
+        self.market.script(Fault(provider="aws", kind=kind, operation=operation, times=times, **more))
 
     def machines(self) -> list[Machine]:
         """Those that are billed."""
         now = self.clock.now()
         return [machine for machine in self.market.machines("aws") if machine.phase(now) is not Phase.GONE]
 
-    # Levers
-
-    def wait(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-
-    def lose_next_answer(self) -> AwsProvider:
-        self.script(Kind.LOST_RESPONSE, "RunInstances", times=1)
-        return self.provider(OWNER)
-
-    def announce_reclaim(self, lease: Lease) -> None:
-        for machine in self.machines():
-            if str(machine.extra["reservation"]) in lease.id:
-                self.market.end(machine.serial, End.PREEMPTED, notice_s=120.0)
-
     def sell_out(self, offer: Offer) -> None:
-        where = f"{offer.region}/*/{offer.instance_type}/{offer.billing.value}"
-        self.script(Kind.STOCKOUT, where=where)
+        """See Account; a pool of a price list without zones has none."""
+        self.script(Kind.STOCKOUT, where=f"{offer.region}/*/{offer.instance_type}/{offer.billing.value}")
 
     def use_quota_up(self, offer: Offer) -> None:
+        """See Account."""
         self.market.set_quota("aws", quota_of(offer.instance_type, offer.billing), 0.0, offer.region)
-
-    def refuse(self, how: Refusal, *, times: int = 1) -> None:
-        self.script(REFUSALS[how], times=times)
-
-    def deliver_partly(self) -> None:
-        self.script(Kind.PARTIAL, times=1)
-
-    def hide_next(self, seconds: float) -> None:
-        self.script(Kind.HIDE, times=1, seconds=seconds)
-
-    def lose_next_release(self) -> None:
-        self.script(Kind.LOST_RESPONSE, "TerminateInstances", times=1)
-
-    def spoil(self, how: Spoilt, *, listing: bool) -> None:
-        listings, offers = ("DescribeInstances",), ("Describe*Offerings", "GetProducts", "DescribeSpotPriceHistory")
-        for operation in listings if listing else offers:
-            self.script(SPOILT[how], operation)
-
-    def mend(self) -> None:
-        self.market.unscript("aws")
-
-    def really_held(self) -> int:
-        return len(self.machines())
-
-    def secrets(self) -> tuple[str, ...]:
-        return tuple(SECRETS.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from orchestrator.simulation.clouds.aws import conformity, protocol, signature
@@ -20,6 +21,7 @@ from orchestrator.simulation.clouds.wire import Reply, Request, Wire
 
 ACCESS_KEY_ID = "AKIAISOFLOPSIMULATED"
 SECRET_ACCESS_KEY = "simulated/secret/of/no/value/anywhere/00"  # noqa: S105 - opens nothing but a simulation
+ANYWHERE = frozenset({"DescribeRegions", "GetSpotPlacementScores"})  # answered in regions that sell nothing, too
 KEYS: Mapping[str, str] = {ACCESS_KEY_ID: SECRET_ACCESS_KEY}
 
 
@@ -81,7 +83,7 @@ class AwsCloud:
             return protocol.write_error(service, error)
 
     def _answer(self, call: Call) -> dict[str, Any]:
-        if call.service == "ec2" and call.region not in self._catalogue.regions:
+        if call.service == "ec2" and call.operation not in ANYWHERE and call.region not in self._catalogue.regions:
             raise AwsError("AuthFailure", "AWS was not able to validate the provided access credentials", 401)
         handler = self._handlers.get(call.operation)
         if handler is None:
@@ -147,6 +149,23 @@ def _identity(_: Call) -> dict[str, Any]:
     return {"UserId": "AIDAISOFLOPSIMULATED", "Account": ACCOUNT, "Arn": f"arn:aws:iam::{ACCOUNT}:user/isoflop"}
 
 
-def create(market: Market, keys: Mapping[str, str] = KEYS) -> Wire:
+def create(
+    market: Market,
+    *,
+    keys: Mapping[str, str] = KEYS,
+    specs: Path | None = None,  # noqa: ARG001 - AWS's descriptions come with its SDK
+) -> Wire:
     """The application for `market`; `keys` are secret keys by access key."""
     return Wire(AwsCloud(market, keys), market)
+
+
+def settings(url: str, folder: Path, *, ca_file: str = "") -> Mapping[str, object]:
+    """The adapter's table for this cloud at `url`; the keys that it refers to are written into `folder`."""
+    files = {"access_key_id": ACCESS_KEY_ID, "secret_access_key": SECRET_ACCESS_KEY}
+    table: dict[str, object] = {"endpoint_url": url}
+    for name, value in files.items():
+        file = folder / f"aws-{name.replace('_', '-')}"
+        file.write_text(value)
+        file.chmod(0o600)
+        table[name] = f"file:{file}"
+    return {**table, **({"ca_file": ca_file} if ca_file else {})}
