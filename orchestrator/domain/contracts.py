@@ -158,7 +158,10 @@ class Audits(Protocol):
     """A policy whose hard half looks at what all policies bill together."""
 
     def audit(self, view: PlanView, candidates: Candidates, bill: Usd) -> Sequence[Refusals]:
-        """As `refuse`, of candidates that none refused; `bill`, shape (n,), is the sum of the terms that are money."""
+        """As `refuse`, of candidates that none refused; `bill`, shape (n,), is the sum of the terms that are money.
+
+        What is refused for a bill is refused for every larger one: the planner leaves out what can only be dearer.
+        """
         ...
 
 
