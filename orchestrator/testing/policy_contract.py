@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from orchestrator.domain.candidates import Candidates, PlanView, Refusals
-from orchestrator.domain.contracts import Annotates, Bills, Policy
+from orchestrator.domain.contracts import Annotates, Audits, Bills, Policy
 from orchestrator.domain.offer import Billing, Offer
 from orchestrator.domain.offerbook import BoolArray, OfferBook, Words
 from orchestrator.domain.reason import ReasonCode
@@ -144,6 +145,23 @@ class PolicyContract:
         longer = np.sum([high[name] for name in billed], axis=0) if billed else np.zeros(len(candidates))
         # What is credited, because it is paid already, grows with what it is credited against.
         assert np.where(shorter < 0, longer <= shorter + 1e-9, longer >= shorter - 1e-9).all(), billed
+
+    def test_what_is_refused_for_a_bill_is_refused_for_every_larger_one(
+        self, policy: Policy, view: PlanView, candidates: Candidates
+    ) -> None:
+        if not isinstance(policy, Audits):
+            pytest.skip("it audits nothing")
+        before = np.zeros(len(candidates), np.bool_)
+        for usd in (0.0, 1.0, 100.0, 1e4, 1e6, 1e9):
+            refused = _refused(policy.audit(view, candidates, np.full(len(candidates), usd)), len(candidates))
+            assert not (before & ~refused).any(), f"${usd:g} passes where less did not"
+            before = refused
+
+    def test_what_it_remembers_of_a_plan_changes_no_answer(
+        self, policy: Policy, view: PlanView, candidates: Candidates
+    ) -> None:
+        first = _answers(policy, view, candidates)
+        assert _same(_answers(policy, replace(view, memo={}), candidates), first)
 
     def test_no_candidates_are_no_trouble(self, policy: Policy, view: PlanView, candidates: Candidates) -> None:
         nobody = candidates.take(np.zeros(0, np.int64))
