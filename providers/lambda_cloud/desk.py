@@ -39,7 +39,9 @@ class Desk:
 
     What is asked for is written down before the question is sent. After a doubt the same token looks for the instance
     by its name, for as long as a new one may be missing from listings, before it launches again. A launch that shows
-    later than that, or one of a process with another state folder, is bought twice: both are listed, under one token.
+    later than that is there twice, under one lease: its price is the sum of both until the token is used again, which
+    ends the one too many, or the lease is released, which ends both. Processes without a common state folder do not
+    see each other's notes: two that use one token within the same minute buy two leases, both listed under that token.
     """
 
     def __init__(
@@ -122,7 +124,7 @@ class Desk:
         for number in gone:
             if not self._exists(entry, entry.ids[number]):
                 del entry.ids[number]
-        if not entry.ids:
+        if entry.complete and not entry.ids:  # that lease is over
             self._journal.forget(digest)
             return self._adopted(token, held)
         self._journal.write(entry)
@@ -185,6 +187,8 @@ class Desk:
             if entry is None:
                 lease_id = names.new_lease_id(token, self._clock.now())
                 entry = Entry(token=token, lease_id=lease_id, nodes=nodes, cents=kind.cents)
+            elif not entry.ids:
+                entry.cents = kind.cents
             order = self._order(offer, entry, keys)
             self._journal.write(entry)
             for number in range(entry.nodes):

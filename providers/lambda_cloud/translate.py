@@ -98,10 +98,8 @@ def accelerator(type_name: str, description: str) -> str:
         if is_known(found):
             return found
     family = re.sub(r"^gpu_\d+x_", "", type_name)
-    named = FAMILIES.get(family, "")
-    if named and (size_gib is None or device(named, size_gib) == named):
-        return named
-    return description or type_name
+    named = FAMILIES.get(family, "") if size_gib is None else ""  # a size that we know no device of is no usual one
+    return named or description or type_name
 
 
 def instance_type(item: Document, regions: Iterable[str]) -> Type | None:

@@ -46,7 +46,7 @@ class LambdaCloud:
         self._market, self._keys, self._spec, self._rates = market, dict(keys), spec, rates
         self._last: dict[tuple[str, str], datetime] = {}
         accounts = Accounts(market)
-        instances = Instances(market, accounts)
+        instances = Instances(market, accounts, self._keys)
         self._routes = tuple(
             Route(operation, method, re.compile(BASE + path), answer)
             for operation, method, path, answer in (

@@ -36,8 +36,8 @@ MOST_USER_DATA = 1_000_000  # "cannot exceed 1MB in size"
 class Instances:
     """What is sold and held. Called under the market's lock."""
 
-    def __init__(self, market: Market, accounts: Accounts) -> None:
-        self._market, self._accounts = market, accounts
+    def __init__(self, market: Market, accounts: Accounts, keys: Mapping[str, str]) -> None:
+        self._market, self._accounts, self._keys = market, accounts, keys
 
     def types(self, *_: object) -> object:
         """listInstanceTypes: a map by name, with the regions that have some left."""
@@ -78,19 +78,22 @@ class Instances:
         user_data = body.get("user_data", "")
         if not isinstance(user_data, str) or len(user_data.encode()) > MOST_USER_DATA:
             raise errors.invalid("user_data cannot exceed 1MB in size")
+        ends_after_s = own_end_s(user_data)
+        # Shutting down ends no bill; a machine that was given a key of its account can end its own through the API.
+        trusted = any(account == owner and key in user_data for key, owner in self._keys.items())
         purchase = Purchase(
             key=pool.key,
             account=account,
             names=(str(body.get("name", "")),),
             tags={str(tag["key"]): str(tag["value"]) for tag in body.get("tags") or ()},
             charges=((QUOTA, "", pool.gpus),),
+            lifetime_s=ends_after_s if trusted else None,
             extra={"ssh_key_names": tuple(keys), "firewall_rulesets": rulesets, "hostname": body.get("hostname", "")},
         )
         try:
             (machine,) = self._market.buy(purchase)
         except Refused as refused:
             raise errors.over_quota() if refused.why is Refusal.QUOTA else errors.no_capacity() from refused
-        ends_after_s = own_end_s(user_data)
         if ends_after_s is not None:
             own_end = machine.ready_at + timedelta(seconds=ends_after_s)
             self._market.change(machine.serial, extra={**machine.extra, "own_end": own_end})
