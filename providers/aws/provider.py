@@ -39,6 +39,7 @@ class AwsProvider:
     ) -> None:
         self._owner, self._settings, self._client, self._clock = owner, settings, client, clock
         self._keys, self._key_dir = KeyRing(state_dir / "keys"), state_dir / "keys"
+        self._notes = state_dir / "ended"
         self._market = market
         self._ground = Ground(client, settings, owner)
         self._launcher = Launcher(client, settings, self._ground, owner, clock)
@@ -64,7 +65,7 @@ class AwsProvider:
         kind = self._market.type_of(offer.region, offer.instance_type)
         if kind is None:
             raise CapacityError(NAME, f"{offer.region} has no instance type {offer.instance_type}", Scope.REGION)
-        order = Order(self._market.repriced(offer), nodes, token, boot, kind, self._keys.of(token))
+        order = Order(self._market.repriced(offer), nodes, token, boot, kind, self._keys.of(token), self._ended(token))
         bought = self._launcher.buy(order)
         return self._lease(bought, {})
 
@@ -141,12 +142,19 @@ class AwsProvider:
         known = PLAIN.fullmatch(token) and (self._key_dir / token).is_dir()
         return self._keys.of(token) if known else None
 
+    def _ended(self, token: str) -> int:
+        """How many leases of `token` were given back: EC2 remembers a client token longer than its machines."""
+        note = self._notes / token
+        return int(note.read_text()) if note.is_file() else 0
+
     def _forget(self, region: str, machines: Sequence[Machine]) -> None:
-        """Remove the keys of a lease that is gone, unless its token has another."""
+        """Remove the keys of a lease that is gone, unless its token has another, and note that it had one."""
         for token in {each.tags.get(TOKEN, "") for each in machines}:
             if self._known_keys(token) and all(
                 each.dead for some in self._launcher.held(region, token) for each in some
             ):
+                self._notes.mkdir(parents=True, exist_ok=True)
+                (self._notes / token).write_text(str(self._ended(token) + 1))
                 self._keys.forget(token)
 
 

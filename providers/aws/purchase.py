@@ -33,6 +33,7 @@ class Order(NamedTuple):
     boot: Boot
     kind: Type
     keys: LeaseKeys
+    ended: int = 0  # leases of the same token that are known to have ended
 
 
 class Launcher:
@@ -69,7 +70,8 @@ class Launcher:
             if not all(each.dead for each in machines):
                 return machines
         params = self._params(order)
-        for generation in range(len(held), len(held) + GENERATIONS):
+        first = max(len(held), order.ended)
+        for generation in range(first, first + GENERATIONS):
             bought = self._run(region, params, records.client_token(self._owner, token, generation))
             if bought is None:
                 return self._of_another(region, token)

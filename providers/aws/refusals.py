@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from orchestrator.domain.errors import AuthError, CapacityError, ProviderError, QuotaError, Scope, TransientError
+from orchestrator.domain.errors import (
+    AuthError,
+    CapacityError,
+    ProviderError,
+    QuotaError,
+    Scope,
+    ThrottledError,
+    TransientError,
+)
 
 NAME = "aws"
 THROTTLED_S, FAILED_S = 5.0, 2.0
@@ -94,7 +102,7 @@ def explain(  # noqa: PLR0911 - one line per what the caller does next
     if code in QUOTA:
         return QuotaError(NAME, f"{call}: {code}: {words}", Scope.REGION)
     if code in THROTTLE or status == 429:
-        return TransientError(NAME, f"{call}: {code}: too many requests", _or(retry_after_s, THROTTLED_S))
+        return ThrottledError(NAME, f"{call}: {code}: too many requests", _or(retry_after_s, THROTTLED_S))
     if status in {401, 403}:
         return AuthError(NAME, f"{call}: {code}: refused with {status}")
     if status >= 500 or status < 400:
