@@ -1,12 +1,12 @@
 """Watches over one job on this machine and outlives whoever started it; a script that needs the standard library alone.
 
+It runs on machines of all ages: nothing here is newer than Python 3.6, not even in annotations.
+
 `python supervisor.py FOLDER` reads FOLDER/job.json and returns once the job has started, or another supervisor of the
 same folder has started it. The environment it was given is the job's, secrets and all: they are in no argument and no
 file. What it writes: `started.json` (claims the job: created once, whole, never replaced), `ranks.json` (who runs),
 `output.log`, and `exit.json` when all has ended. It obeys `stop.json`.
 """
-
-from __future__ import annotations
 
 import contextlib
 import errno
@@ -16,24 +16,27 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from threading import get_ident
 from types import FrameType
-from typing import Any
+from typing import Any, Dict, List, Optional, Set
 
 POLL_S = 0.05
+CLEANUP_S = 60.0
+SPARE_BYTES = 1 << 16  # kept for the record of the end
 LEFTOVER_GRACE_S = 10.0  # for the other ranks once one has failed, and where we are asked to end ourselves
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # what shells exit with
 
 
-def write(path: Path, record: dict[str, Any]) -> None:
+def write(path: Path, record: Dict[str, Any]) -> None:
     """Put `record` at `path`: whole or not at all, and on the disk when this returns."""
     draft = _draft(path, record)
     os.replace(draft, path)
     _sync(path.parent)
 
 
-def claim(path: Path, record: dict[str, Any]) -> bool:
+def claim(path: Path, record: Dict[str, Any]) -> bool:
     """Put `record` at `path` unless something is there; False where it is."""
     draft = _draft(path, record)
     try:
@@ -46,7 +49,7 @@ def claim(path: Path, record: dict[str, Any]) -> bool:
     return True
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read(path: Path) -> Optional[Dict[str, Any]]:
     """What was written to `path`; None where nothing was."""
     try:
         with open(path, "rb") as file:
@@ -56,7 +59,7 @@ def read(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def identity(pid: int) -> dict[str, Any] | None:
+def identity(pid: int) -> Optional[Dict[str, Any]]:
     """Who process `pid` is: number, start and boot, so that a number used again is not taken for it.
 
     None where it does not run; a zombie does not run.
@@ -79,19 +82,19 @@ def boot_id() -> str:
         return file.read().strip()
 
 
-def alive(who: dict[str, Any]) -> bool:
+def alive(who: Dict[str, Any]) -> bool:
     """True while the very process that `who` names runs."""
     return identity(int(who["pid"])) == who
 
 
-def signal_group(ranks: list[dict[str, Any]], number: int) -> None:
+def signal_group(ranks: List[Dict[str, Any]], number: int) -> None:
     """Send `number` to the group of the ranks, if one of them still runs: the group's number is then still theirs."""
     if any(alive(rank) for rank in ranks):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(int(ranks[0]["pid"]), number)
 
 
-def _draft(path: Path, record: dict[str, Any]) -> Path:
+def _draft(path: Path, record: Dict[str, Any]) -> Path:
     draft = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}")
     with open(draft, "w") as file:
         json.dump(record, file, sort_keys=True)
@@ -111,27 +114,30 @@ def _sync(folder: Path) -> None:
 class Supervisor:
     """One job: its ranks are one process group, so that one signal reaches all of them and their children."""
 
-    def __init__(self, folder: Path, job: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, job: Dict[str, Any]) -> None:
         self._folder = folder
         self._job = job
-        self._ranks: list[subprocess.Popen[bytes]] = []
-        self._left: set[int] = set()  # pids of the ranks that run
-        self._codes: list[int] = []  # in the order the ranks ended
+        self._ranks: List[subprocess.Popen[bytes]] = []
+        self._left: Set[int] = set()  # pids of the ranks that run
+        self._codes: List[int] = []  # in the order the ranks ended
         self._asked = False
-        self._kill_at: float | None = None
+        self._kill_at: Optional[float] = None
         self._asked_to_end = False
 
     def start(self) -> None:
         """Start every rank; one that cannot start counts as ended with a shell's exit code."""
+        (self._folder / "spare").write_bytes(bytes(SPARE_BYTES))
         with open(self._folder / "output.log", "ab", buffering=0) as log:
             for rank in range(self._job["nodes"]):
                 self._start_rank(rank, log.fileno())
                 if self._codes:
                     break
-        write(self._folder / "ranks.json", {"ranks": [who for rank in self._ranks if (who := identity(rank.pid))]})
+        found = [identity(rank.pid) for rank in self._ranks]
+        write(self._folder / "ranks.json", {"ranks": [who for who in found if who]})
 
     def _start_rank(self, rank: int, log: int) -> None:
-        env = {**os.environ, **self._job["rank_env"][rank], "RANK": str(rank)}
+        number = str(self._job.get("first_rank", 0) + rank)
+        env = {**os.environ, **self._job["rank_env"][rank], "RANK": number, "PET_NODE_RANK": number}
         group = self._ranks[0].pid if self._ranks else 0
         try:
             process = subprocess.Popen(
@@ -141,7 +147,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                process_group=group,
+                preexec_fn=partial(os.setpgid, 0, group),  # noqa: PLW1509 - one thread; `process_group` is of Python 3.11
             )
         except OSError as error:
             missing = error.errno == errno.ENOENT
@@ -151,7 +157,7 @@ class Supervisor:
             self._ranks.append(process)
             self._left.add(process.pid)
 
-    def end_soon(self, _number: int, _frame: FrameType | None) -> None:
+    def end_soon(self, _number: int, _frame: Optional[FrameType]) -> None:
         """Somebody ends us: the job goes first."""
         self._asked_to_end = True
 
@@ -167,7 +173,26 @@ class Supervisor:
             for rank in self._ranks:
                 rank.wait()
         failures = [code for code in self._codes if code]
-        write(self._folder / "exit.json", {"code": failures[0] if failures else 0})
+        self._clean_up()
+        self._record({"code": failures[0] if failures else 0, "at": time.monotonic(), "boot": boot_id()})
+
+    def _clean_up(self) -> None:
+        """What ends with the job though no process of ours: a container, which a signal to its client may not reach."""
+        if self._job.get("cleanup"):
+            with contextlib.suppress(OSError, subprocess.SubprocessError):
+                quiet = subprocess.DEVNULL
+                subprocess.run(
+                    self._job["cleanup"], stdin=quiet, stdout=quiet, stderr=quiet, timeout=CLEANUP_S, check=False
+                )
+
+    def _record(self, end: Dict[str, Any]) -> None:
+        """Write `exit.json`, on a disk that the job has filled, too: the spare file makes room."""
+        try:
+            write(self._folder / "exit.json", end)
+        except OSError:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._folder / "spare")
+            write(self._folder / "exit.json", end)
 
     def _running(self) -> bool:
         for pid in sorted(self._left):
