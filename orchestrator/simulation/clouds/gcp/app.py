@@ -36,7 +36,7 @@ STATUS_WORDS: Mapping[int, str] = MappingProxyType(
         503: "UNAVAILABLE",
     }
 )
-REFUSED_TOKEN = (  # noqa: S105 - what Google says
+UNAUTHENTICATED = (
     "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
     "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
 )
@@ -44,8 +44,8 @@ REFUSALS: Mapping[Kind, Bad] = MappingProxyType(
     {
         Kind.THROTTLE: Bad(403, "rateLimitExceeded", "Rate Limit Exceeded"),
         Kind.ERROR: Bad(503, "backendError", "Backend Error"),
-        Kind.UNAUTHORISED: Bad(401, "authError", REFUSED_TOKEN),
-        Kind.EXPIRED: Bad(401, "authError", f"{REFUSED_TOKEN} (ACCESS_TOKEN_EXPIRED)"),
+        Kind.UNAUTHORISED: Bad(401, "authError", UNAUTHENTICATED),
+        Kind.EXPIRED: Bad(401, "authError", f"{UNAUTHENTICATED} (ACCESS_TOKEN_EXPIRED)"),
         Kind.SKEW: Bad(401, "authError", "Invalid JWT: Token must be a short-lived token (60 minutes) and in a "
                        "reasonable timeframe. Check your iat and exp values in the JWT claim."),
     }

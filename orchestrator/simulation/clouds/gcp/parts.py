@@ -70,11 +70,20 @@ class Rate(NamedTuple):
     nanos: int  # per hour of a vCPU, a GiB, a GPU; of disks, per GiB and month
 
 
-def host_nanos(form: Shape, billing: Billing) -> Fraction:
-    """All of the machine but its GPUs, in nanodollars per hour."""
+class Cost(NamedTuple):
+    """Nanodollars per hour: of a machine, and of all of it but its GPUs."""
+
+    whole: Fraction | int
+    host: Fraction
+
+
+def host_nanos(form: Shape, billing: Billing, factor: Fraction = Fraction(1)) -> Fraction:
+    """All of the machine but its GPUs, in nanodollars per hour; `factor` is on processors and memory."""
+    if form.series == "a4":
+        return Fraction(0)
     host = HOSTS[billing][form.series]
-    disks = Fraction(0) if form.series == "a4" else Fraction(form.ssds * SSD_GIB * SSD_MONTH[billing], MONTH_H)
-    return form.cpus * host.core + Fraction(form.memory_mb, 1024) * host.ram + disks
+    disks = Fraction(form.ssds * SSD_GIB * SSD_MONTH[billing], MONTH_H)
+    return factor * (form.cpus * host.core + Fraction(form.memory_mb, 1024) * host.ram) + disks
 
 
 def priced_by_parts(pools: Iterable[Pool]) -> tuple[Pool, ...]:
@@ -95,7 +104,10 @@ def priced_by_parts(pools: Iterable[Pool]) -> tuple[Pool, ...]:
             added = float(host_nanos(form, ready.key.billing) / NANOS)
             ready = replace(ready, usd_per_hour=ready.usd_per_hour + added)
         ours[ready.key] = (ready, form)
-    gpu = _gpu_nanos({key: (pool.usd_per_hour, form) for key, (pool, form) in ours.items()}, SHARES * QUANTUM)
+    costs = {
+        key: Cost(round(pool.usd_per_hour * NANOS), host_nanos(form, key.billing)) for key, (pool, form) in ours.items()
+    }
+    gpu = _gpu_nanos(costs, {key: form for key, (_, form) in ours.items()}, SHARES * QUANTUM)
     priced = []
     for key, (pool, form) in ours.items():
         nanos = host_nanos(form, key.billing) + Fraction(form.gpus) * gpu[key.region, form.accelerator, key.billing]
@@ -104,40 +116,63 @@ def priced_by_parts(pools: Iterable[Pool]) -> tuple[Pool, ...]:
 
 
 def rates(market: Market, forms: Mapping[Key, Shape]) -> tuple[Rate, ...]:
-    """The prices of parts now, of what `forms` holds."""
-    levels = {key: (market.pools[key].usd_per_hour, form) for key, form in forms.items()}
-    gpu, moved = _gpu_nanos(levels, 1), _moved(market, forms)
+    """The prices of parts now, of what `forms` holds.
+
+    Prices moved by hand are moved in processors and memory where all of a series are, and in the GPUs else: disks, and
+    parts that machines share, keep their prices.
+    """
+    moved = _moved(market, forms)
+    series: dict[tuple[str, str, Billing], set[Fraction]] = {}
+    for key, form in forms.items():
+        factors = series.setdefault((key.region, form.series, key.billing), set())
+        factors.add(moved[key.region, form.accelerator, key.billing])
+    common = {place: next(iter(factors)) if len(factors) == 1 else Fraction(1) for place, factors in series.items()}
+    costs = {
+        key: Cost(
+            round(market.pools[key].usd_per_hour * NANOS) * moved[key.region, form.accelerator, key.billing],
+            host_nanos(form, key.billing, common[key.region, form.series, key.billing]),
+        )
+        for key, form in forms.items()
+    }
+    gpu = _gpu_nanos(costs, forms, 1)
     found: dict[tuple[str, str, str, Billing], Rate] = {}
     for key, form in sorted(forms.items()):
         region, billing = key.region, key.billing
-        factor = moved[region, form.accelerator, billing]
-        host = HOSTS[billing][form.series]
         parts = [("gpu", form.accelerator, gpu[region, form.accelerator, billing])]
         if form.series != "a4":
-            parts += [("core", form.series, Fraction(host.core)), ("ram", form.series, Fraction(host.ram))]
+            host, factor = HOSTS[billing][form.series], common[region, form.series, billing]
+            parts += [("core", form.series, host.core * factor), ("ram", form.series, host.ram * factor)]
             parts += [("ssd", "", Fraction(SSD_MONTH[billing]))] if form.ssds else []
         for part, of, nanos in parts:
-            rate = Rate(part, of, region, billing, round(nanos * (1 if part == "ssd" else factor)))
-            found.setdefault((part, of, region, billing), rate)
+            found.setdefault((part, of, region, billing), Rate(part, of, region, billing, round(nanos)))
     return tuple(found.values())
 
 
-def _gpu_nanos(prices: Mapping[Key, tuple[float, Shape]], quantum: int) -> dict[tuple[str, str, Billing], Fraction]:
-    """Of a GPU by region, accelerator and billing: what the machine with the fewest costs beyond its other parts."""
+def _gpu_nanos(
+    costs: Mapping[Key, Cost], forms: Mapping[Key, Shape], quantum: int
+) -> dict[tuple[str, str, Billing], Fraction]:
+    """Of a GPU by region, accelerator and billing: what its first machine costs beyond its other parts."""
     found: dict[tuple[str, str, Billing], Fraction] = {}
-    for key, (usd, form) in sorted(prices.items(), key=lambda item: (item[1][1].gpus < 1, item[1][1].gpus, item[0])):
-        place = (key.region, form.accelerator, key.billing)
-        if place not in found:
-            each = (round(usd * NANOS) - host_nanos(form, key.billing)) / Fraction(form.gpus)
-            found[place] = Fraction(max(quantum, round(each / quantum) * quantum))
+    for key in _first(forms):
+        cost, form = costs[key], forms[key]
+        each = (cost.whole - cost.host) / Fraction(form.gpus)
+        found[key.region, form.accelerator, key.billing] = Fraction(max(quantum, round(each / quantum) * quantum))
     return found
 
 
 def _moved(market: Market, forms: Mapping[Key, Shape]) -> dict[tuple[str, str, Billing], Fraction]:
     """By how much prices were moved by hand: of the first machine of each kind of GPU in a region."""
-    found: dict[tuple[str, str, Billing], Fraction] = {}
-    for key, form in sorted(forms.items()):
-        level = market.pools[key].usd_per_hour
-        factor = Fraction(market.price(key) / level).limit_denominator(1000)
-        found.setdefault((key.region, form.accelerator, key.billing), factor)
-    return found
+    return {
+        (key.region, forms[key].accelerator, key.billing): Fraction(
+            market.price(key) / market.pools[key].usd_per_hour
+        ).limit_denominator(1000)
+        for key in _first(forms)
+    }
+
+
+def _first(forms: Mapping[Key, Shape]) -> list[Key]:
+    """For every region, accelerator and billing, the machine with the fewest whole GPUs."""
+    found: dict[tuple[str, str, Billing], Key] = {}
+    for key, form in sorted(forms.items(), key=lambda item: (item[1].gpus < 1, item[1].gpus, item[0])):
+        found.setdefault((key.region, form.accelerator, key.billing), key)
+    return list(found.values())
