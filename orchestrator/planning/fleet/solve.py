@@ -21,6 +21,7 @@ from orchestrator.planning.fleet.spread import Spread
 
 REACHED, PROVEN = 0.5, 0.6  # parts of a time limit after which prices and then the bound are as good as they get
 AFTERWARDS = 20.0  # a placement without any search takes so many times as long as finding each job's cheapest option
+MOST_OF_IT = 0.65  # of the limit at most is kept for that: a placement without prices is a poor one
 
 DEFAULT = Effort()
 
@@ -90,7 +91,7 @@ def solve(
     left_s = clock.left_s()
     least = own.options.least_usd()
     if elapsed is not None:
-        clock.reserve(AFTERWARDS * (left_s - clock.left_s()))
+        clock.reserve(min(AFTERWARDS * (left_s - clock.left_s()), MOST_OF_IT * limit_s))
     found = (
         at_once(own, limits, least)
         if limit_s <= 0 and clock.after(1.0)()
