@@ -306,7 +306,7 @@ def _infeasible(run: Run) -> str:
         return "no placement can be bought: `isoflop plan` shows what is on sale"
     told = [f"{refusal.count} {refusal.code}" for refusal in plan.refusals]
     gaps = [f"{gap.provider}: {gap.detail}" for gap in plan.gaps]
-    parts = (f"refused {', '.join(told)}" if told else "", f"not asked: {'; '.join(gaps)}" if gaps else "")
+    parts = (f"refused {', '.join(told)}" if told else "", f"not seen: {'; '.join(gaps)}" if gaps else "")
     why = "; ".join(part for part in parts if part)
     return f"no feasible placement among {plan.considered} offers" + (f" ({why})" if why else "")
 

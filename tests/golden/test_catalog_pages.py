@@ -74,7 +74,7 @@ def test_the_page_of_changes(golden: Golden) -> None:
         last_changes("import-mine", grown(BEFORE)),
         last_changes("live-zed", grown(BEFORE, BEFORE)),
     )
-    golden("changes", plain.render(ChangesReport(sources=sources, now=NOW, limit=4).page()))
+    golden("changes", plain.render(ChangesReport(sources=sources, limit=4).page()))
 
 
 def test_the_page_of_price_paths(golden: Golden) -> None:

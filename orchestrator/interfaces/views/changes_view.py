@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from orchestrator.catalog.changes import Change, Changes, Kind
 from orchestrator.interfaces.views import format as fmt
@@ -127,7 +126,6 @@ class ChangesReport:
     """What changed in every source of prices; `limit` changes of each are shown, 0 shows all."""
 
     sources: tuple[Changes, ...]
-    now: datetime
     limit: int = SHOWN
 
     def page(self) -> Page:
@@ -161,9 +159,7 @@ class ChangesReport:
     def _source(self, changes: Changes) -> list[Block]:
         name = _name(changes.source)
         if changes.since is None:
-            first = (
-                f"{name}: first looked at {fmt.age(changes.until, self.now)} ago, {fmt.plural(changes.offers, 'offer')}"
-            )
+            first = f"{name}: first looked at {fmt.moment(changes.until)}, {fmt.plural(changes.offers, 'offer')}"
             return [Title(first), line("Nothing to compare with yet.", indent=2)]
         blocks: list[Block] = [
             Title(f"{name}: {fmt.moment(changes.since)} to {fmt.moment(changes.until)}, {_offers(changes)}")

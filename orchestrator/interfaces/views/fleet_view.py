@@ -196,6 +196,6 @@ def _said(one: Scarcity) -> str:
 
 
 def _remarks(plan: FleetPlan) -> list[Block]:
-    blocks: list[Block] = [line(warn("not asked: "), f"{gap.provider}: {gap.detail}") for gap in plan.gaps]
+    blocks: list[Block] = [line(warn("not seen: "), f"{gap.provider}: {gap.detail}") for gap in plan.gaps]
     blocks += [line(dim("note: "), note) for note in plan.notes]
     return [*blocks, Line()] if blocks else []

@@ -48,7 +48,7 @@ class OffersReport:
             limit = fmt.duration(self.max_price_age_s)
             blocks.append(line(warn(f"{fmt.plural(old, 'price')} marked OLD: observed more than {limit} ago")))
         blocks += [line(hint) for hint in self.hints]
-        blocks += [line(warn("not asked: "), f"{gap.provider}: {gap.detail}") for gap in self.gaps]
+        blocks += [line(warn("not seen: "), f"{gap.provider}: {gap.detail}") for gap in self.gaps]
         return tuple(blocks)
 
     def document(self) -> object:

@@ -181,7 +181,7 @@ class PlanReport:
 
     def _remarks(self) -> list[Block]:
         plan = self.plan
-        blocks: list[Block] = [line(warn("not asked: "), f"{gap.provider}: {gap.detail}") for gap in plan.gaps]
+        blocks: list[Block] = [line(warn("not seen: "), f"{gap.provider}: {gap.detail}") for gap in plan.gaps]
         blocks += [line(dim("note: "), note) for note in plan.notes]
         if plan.bound is not None and plan.best is not None:
             blocks.append(line(dim("bound: "), _bound(plan)))

@@ -16,6 +16,7 @@ from orchestrator.simulation.clouds.serving import Servers, Tls, make_tls
 from orchestrator.simulation.clouds.wire import Asgi, Wire
 
 CONTROL = "control"
+LOOK_S = 60.0  # for a look at every region of every cloud, which one machine serves
 # The module of each cloud: it has `create` and `settings` of VendorModule.
 VENDORS: Mapping[str, str] = MappingProxyType(
     {
@@ -53,7 +54,7 @@ class Served:
 
     def configuration(self) -> str:
         """The tables as TOML, to be put into a configuration file."""
-        lines = [f"# Simulated clouds; their levers: {self.urls[CONTROL]}"]
+        lines = [f"# Simulated clouds; their levers: {self.urls[CONTROL]}", "", "[market]", f"deadline_s = {LOOK_S:g}"]
         for name, table in self.tables.items():
             lines += ["", f"[providers.{name}]", *(f"{key} = {toml(value)}" for key, value in table.items())]
         return "\n".join(lines) + "\n"
