@@ -116,8 +116,7 @@ def diff(
     Exit codes: 0 (also where nothing changed), or 2 for bad input.
     """
     app = session.open_app()
-    now = app.clock.now()
-    moment = _since(since, now)
+    moment = _since(since, app.clock.now())
     found = []
     for source, known in history.load(app.settings.catalog_dir).items():
         changes = last_changes(source, known) if moment is None else changes_since(source, known, moment)
@@ -127,7 +126,7 @@ def diff(
                 continue
             changes = replace(changes, changes=kept)
         found.append(changes)
-    choose(as_json).show(ChangesReport(sources=tuple(found), now=now, limit=limit))
+    choose(as_json).show(ChangesReport(sources=tuple(found), limit=limit))
 
 
 def list_imports(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:

@@ -181,6 +181,24 @@ def test_waiting_shows_on_a_terminal_that_it_is_alive_and_leaves(monkeypatch: py
     assert set(threading.enumerate()) <= before
 
 
+def test_progress_says_nothing_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    with choose.progress() as draw:
+        draw((line("half done"),))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_is_drawn_in_place_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with choose.progress() as draw:
+        draw((line("half done"),))
+        draw((line("nearly done"),))
+    drawn = screen.getvalue()
+    assert drawn.index("half done") < drawn.index("nearly done")
+    assert "\x1b[2K" in drawn.partition("nearly done")[2], "nothing of it stays"
+
+
 def test_rich_is_imported_for_a_terminal_alone() -> None:
     look = (
         "import sys\n"
