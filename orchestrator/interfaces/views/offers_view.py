@@ -92,13 +92,17 @@ class OffersReport:
             offer.billing.value,
             fmt.usd(offer.usd_per_hour),
             fmt.usd(offer.usd_per_hour / offer.gpus) if offer.gpus else "",
-            _stock(offer.available),
+            _stock(offer.available, offer.quota_nodes),
             warn(f"{age} OLD") if self._old(offer) else age,
             dim(offer.source),
         )
 
 
-def _stock(available: int | None) -> Text:
-    if available is None:
-        return dim("unknown")
-    return bad("sold out") if available == 0 else fmt.count(available)
+def _stock(available: int | None, quota: int | None) -> Text:
+    """What is on sale, and the quota where it allows less."""
+    if available == 0:
+        return bad("sold out")
+    if quota is not None and (available is None or quota < available):
+        allowed = f"quota {fmt.count(quota)}"
+        return allowed if available is None else f"{fmt.count(available)}, {allowed}"
+    return dim("unknown") if available is None else fmt.count(available)
