@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from orchestrator.domain.errors import AuthError, CapacityError, ProviderError, QuotaError, Scope, TransientError
+from orchestrator.domain.errors import (
+    AuthError,
+    CapacityError,
+    ProviderError,
+    QuotaError,
+    Scope,
+    ThrottledError,
+    TransientError,
+)
 from providers.azure.settings import NAME
 
 LONGEST = 300  # of a message that is passed on
@@ -17,6 +25,7 @@ _NO_CAPACITY: Mapping[str, Scope] = MappingProxyType(
         "AllocationFailed": Scope.REGION,
         "OverconstrainedAllocationRequest": Scope.REGION,
         "SkuNotAvailable": Scope.REGION,
+        "LocationNotAvailableForResourceGroup": Scope.REGION,
         "LocationNotAvailableForResourceType": Scope.REGION,
         "NoRegisteredProviderFound": Scope.REGION,
         "SpotVMNotSupported": Scope.REGION,
@@ -65,7 +74,7 @@ def explain(refused: Refused, call: str, *, launch: bool = False) -> ProviderErr
     """
     detail = f"{call}: {refused.told}"
     if refused.status == THROTTLED or refused.code == "TooManyRequests":
-        return TransientError(NAME, detail, _wait(refused, 10.0))
+        return ThrottledError(NAME, detail, _wait(refused, 10.0))
     if refused.code in _ACCOUNT or refused.status in {401, 403}:
         return AuthError(NAME, detail + clock_hint(refused.message))
     if refused.code in _QUOTA or (refused.code == "OperationNotAllowed" and "quota" in refused.message.lower()):

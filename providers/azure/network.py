@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import NamedTuple
@@ -33,13 +34,15 @@ class Network:
     def __init__(self, azure: Azure, settings: AzureSettings, clock: Clock) -> None:
         self._azure, self._settings, self._clock = azure, settings, clock
         self._known: dict[str, Place] = {}
+        self._lock = threading.Lock()
 
     def of(self, region: str) -> Place:
         """Where machines of `region` are put. Raises: ConfigError, QuotaError, AuthError, TransientError."""
-        known = self._known.get(region)
-        if known is None:
-            known = self._known[region] = self._made(region)
-        return known
+        with self._lock:  # two makers of one network get in each other's way
+            known = self._known.get(region)
+            if known is None:
+                known = self._known[region] = self._made(region)
+            return known
 
     def _made(self, region: str) -> Place:
         if not self._settings.control_cidr:

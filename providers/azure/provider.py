@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from orchestrator.domain.configuration import read
 from orchestrator.domain.contracts import Clock, Provider, ProviderContext, Survey
-from orchestrator.domain.errors import AuthError, ConfigError, LeaseNotFound, TransientError
+from orchestrator.domain.errors import AuthError, ConfigError, LeaseNotFound, ProviderError, TransientError
 from orchestrator.domain.lease import Boot, Endpoint, Lease, LeaseState
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.offerbook import OfferBook
@@ -25,7 +25,7 @@ from providers.azure.network import Network
 from providers.azure.purchase import Buyer
 from providers.azure.retail import Retail
 from providers.azure.settings import AMBIENT, NAME, AzureSettings
-from providers.azure.translate import Gaps
+from providers.azure.translate import Cores, Gaps
 
 
 class _Region(NamedTuple):
@@ -81,9 +81,8 @@ class AzureProvider:
         """
         regions = self._settings.regions or self._azure.locations()
         answers, failed = fanout.ask(regions, self._region)
-        for error in failed.values():
-            if isinstance(error, AuthError) or not answers:
-                raise error
+        if failed and not answers:
+            raise min(failed.values(), key=lambda error: not isinstance(error, AuthError))
         gaps = [gap for answer in answers.values() for gap in answer.gaps]
         offers = [offer for answer in answers.values() for offer in answer.offers]
         return Survey(OfferBook.of(offers), (*fanout.told(failed), *gaps))
@@ -142,12 +141,19 @@ class AzureProvider:
 
     def _region(self, region: str) -> _Region:
         gaps = Gaps()
-        rows = [row for row in self._azure.skus(region) if _is_gpu(row)]
-        shapes = translate.shapes(rows, region, gaps)
+        rows = self._azure.skus(region)
+        if not rows:
+            return _Region((), (f"{region}: Azure lists nothing there; is it a region of this subscription?",))
+        shapes = translate.shapes((row for row in rows if _is_gpu(row)), region, gaps)
         if not shapes:
             return _Region((), gaps.told())
         prices = self._retail.region(region)
-        limits = translate.quotas(self._azure.usages(region))
+        limits: Mapping[str, Cores] = {}
+        unknown: tuple[str, ...] = ()
+        try:
+            limits = translate.quotas(self._azure.usages(region))
+        except ProviderError as error:  # what is sold at which price is known all the same
+            unknown = (f"{region}: quotas unknown: {error.detail}",)
         found = translate.offers(
             shapes,
             prices.prices,
@@ -157,7 +163,7 @@ class AzureProvider:
             now=self._clock.now(),
             gaps=gaps,
         )
-        return _Region(tuple(found), (*prices.gaps, *gaps.told()))
+        return _Region(tuple(found), (*prices.gaps, *unknown, *gaps.told()))
 
     def _ours(self) -> list[Node]:
         found = [self._node(machine) for machine in self._azure.machines()]

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from orchestrator.domain.contracts import Clock
-from orchestrator.domain.errors import ProviderError, TransientError
+from orchestrator.domain.errors import ProviderError, ThrottledError, TransientError
 from orchestrator.domain.lease import Boot
 from orchestrator.domain.offer import Offer
 from orchestrator.kit import fanout
@@ -43,7 +43,9 @@ class Buyer:
 
         Raises: CapacityError, QuotaError, AuthError with nothing held; TransientError, after which it is in doubt.
         """
-        if held and (_whole(held) or not self._young(held)):
+        if any(not node.usable for node in held):
+            raise self._cleared(held)
+        if held and (len(held) == nodes_of(held[0]) or not self._young(held)):
             return list(held)
         fresh = machines.order(offer, nodes, token=token, owner=self._owner, generation=secrets.token_hex(6))
         ordered = machines.again(held[0]) if held else fresh
@@ -71,10 +73,9 @@ class Buyer:
         for error in sorted(failed.values(), key=lambda error: isinstance(error, TransientError)):
             raise error  # a plain refusal before a doubt
         made = {ordered.names[0]: (first, operation), **made}
-        for name, (node, _) in made.items():
+        for node, _ in made.values():
             if node.lease_id != ordered.lease_id or not node.usable:
-                self._removed(name, node.lease_id)
-                raise TransientError(NAME, f"{name} is left of a purchase that failed and goes first", AGAIN_S)
+                raise self._cleared([node])
         self._allocated({name: begun for name, (_, begun) in made.items() if begun})
         return [node for node, _ in made.values()]
 
@@ -116,6 +117,8 @@ class Buyer:
 
         A launch whose answer was lost is left alone: the same purchase again finds it.
         """
+        if isinstance(error, ThrottledError):  # of one call, but others have made machines
+            return TransientError(NAME, error.detail, error.retry_after_s)
         if isinstance(error, TransientError):
             return error
         _, failed = fanout.ask(ordered.names, lambda name: self._removed(name, ordered.lease_id))
@@ -124,14 +127,15 @@ class Buyer:
             return TransientError(NAME, detail, AGAIN_S)
         return error
 
+    def _cleared(self, remains: Sequence[Node]) -> TransientError:
+        """What to say while machines that failed or are being deleted stand in the way; deletes the failed ones."""
+        for node in remains:
+            if node.provisioning == "failed":
+                self._azure.delete(node.name)
+        return TransientError(NAME, f"what is left of {remains[0].lease_id} goes first", AGAIN_S)
+
     def _removed(self, name: str, lease_id: str) -> None:
         document = self._azure.machine(name)
         node = None if document is None else machines.node(document)
         if node is not None and node.lease_id == lease_id and node.provisioning != "deleting":
             self._azure.delete(name)
-
-
-def _whole(held: Sequence[Node]) -> bool:
-    """Whether these are all machines of one lease, and none has failed."""
-    one = len({node.lease_id for node in held}) == 1
-    return one and len(held) == nodes_of(held[0]) and all(node.usable for node in held)

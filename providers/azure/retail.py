@@ -71,42 +71,39 @@ class Retail:
 
             for found in pages(NAME, page, lambda one: one.text("NextPageLink", ""), most=_MOST_PAGES):
                 items += found.each("Items")
-        return self._read(items, region)
+        return prices(items, region, currency=self._currency, rates=self._rates, now=self._clock.now())
 
     def _rest(self) -> Rest:
         return Rest(NAME, self._url, authorise=dict, explain=_explain, clock=self._clock, ca_file=self._ca_file)
 
-    def _read(self, items: Iterable[Document], region: str) -> PriceList:
-        now, gaps = self._clock.now(), []
-        rows: dict[tuple[str, Billing], list[_Row]] = {}
-        bad: list[str] = []
-        for item in items:
-            try:
-                row = _row(item, region, self._currency)
-            except (Malformed, ValueError) as error:
-                bad.append(str(error))
-                continue
-            if row is not None and row.since <= now:
-                rows.setdefault((row.size, row.billing), []).append(row)
-        if bad:
-            gaps.append(f"{region}: {len(bad)} rows of the price list left out: {bad[0]}")
-        prices: dict[tuple[str, Billing], Price] = {}
-        unclear: list[str] = []
-        for key, alike in rows.items():
-            price = _agreed(alike)
-            told = None if price is None else self._rates.usd(price, self._currency)
-            if told is None:
-                unclear.append(f"{key[0]} {key[1].value}")
-                continue
-            note = f" ({told.note})" if told.note else ""
-            source = f"Azure Retail Prices, {now.astimezone(UTC):%Y-%m-%d}{note}"
-            prices[key] = Price(told.usd, source)
-        if unclear:
-            gaps.append(
-                f"{region}: {len(unclear)} prices left out, contradictory or in a currency without a rate: "
-                f"{', '.join(unclear[:3])}"
-            )
-        return PriceList(prices, tuple(gaps))
+
+def prices(items: Iterable[Document], region: str, *, currency: str, rates: Rates, now: datetime) -> PriceList:
+    """Prices in US dollars out of the rows of a region; what is bad, contradictory or without a rate is a gap."""
+    rows: dict[tuple[str, Billing], list[_Row]] = {}
+    bad: list[str] = []
+    for item in items:
+        try:
+            row = _row(item, region, currency)
+        except (Malformed, ValueError) as error:
+            bad.append(str(error))
+            continue
+        if row is not None and row.since <= now:
+            rows.setdefault((row.size, row.billing), []).append(row)
+    found: dict[tuple[str, Billing], Price] = {}
+    unclear: list[str] = []
+    for key, alike in rows.items():
+        price = _agreed(alike)
+        told = None if price is None else rates.usd(price, currency)
+        if told is None:
+            unclear.append(f"{key[0]} {key[1].value}")
+            continue
+        note = f" ({told.note})" if told.note else ""
+        found[key] = Price(told.usd, f"Azure Retail Prices, {now.astimezone(UTC):%Y-%m-%d}{note}")
+    gaps = [f"{region}: {len(bad)} rows of the price list left out: {bad[0]}"] if bad else []
+    if unclear:
+        words = "prices left out, contradictory or in a currency without a rate"
+        gaps.append(f"{region}: {len(unclear)} {words}: {', '.join(unclear[:3])}")
+    return PriceList(found, tuple(gaps))
 
 
 def _page(body: object, region: str) -> Document:

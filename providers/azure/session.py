@@ -31,6 +31,7 @@ from providers.azure.settings import NAME, AzureSettings
 CONNECT_S, READ_S = 5.0, 20.0
 RETRIES = 3  # of a read; a launch is sent once
 LONGEST_WAIT_S = 30.0
+TLS = "the connection cannot be trusted (TLS): is ca_file right?"
 
 
 class Transport(RequestsTransport):  # type: ignore[misc]  # its own types are partial
@@ -135,7 +136,8 @@ def _login(error: ClientAuthenticationError, call: str, clock: Clock) -> Provide
     """A refusal by the login, or by the API itself, which answers 401 with a code of its own."""
     answer = error.response
     if answer is None:
-        return no_login(str(error), sure=False)
+        distrusted = "CERTIFICATE" in str(error).upper()
+        return TransientError(NAME, f"no login: {TLS}", 60.0) if distrusted else no_login(str(error), sure=False)
     refused = _refused(error, clock)
     if "AADSTS" in refused.message or "/oauth2/" in _address(answer):
         return no_login(str(error.message), sure=answer.status_code in {400, 401, 403})
@@ -176,7 +178,7 @@ def refused_by(body: object, status: int, wait_s: float | None) -> Refused:
 def _transport(error: AzureError) -> str:
     words = str(error)
     if "CERTIFICATE" in words.upper() or "SSL" in words.upper():
-        return "the connection cannot be trusted (TLS): is ca_file right?"
+        return TLS
     if "timed out" in words.lower():
         return "no answer in time"
     return f"no connection ({type(error).__name__})"

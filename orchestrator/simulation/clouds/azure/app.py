@@ -16,6 +16,7 @@ from orchestrator.simulation.clouds.azure.entra import Entra
 from orchestrator.simulation.clouds.azure.network import Network
 from orchestrator.simulation.clouds.azure.retail import Retail
 from orchestrator.simulation.clouds.azure.spec import Specification, load
+from orchestrator.simulation.clouds.azure.vm import Vm
 from orchestrator.simulation.clouds.faults import Fault, Kind
 from orchestrator.simulation.clouds.market import Market
 from orchestrator.simulation.clouds.wire import Nonconforming, Reply, Request, Wire
@@ -55,8 +56,8 @@ class AzureCloud:
     ) -> None:
         self._market, self._login, self._subscription = market, login, subscription
         self._specification = specification
-        self.network = Network(market)
         self._catalogue = Catalogue(market, subscription=subscription, barred=barred)
+        self.network = Network(market, self._catalogue.regions)
         self._compute = Compute(market, self._catalogue, self.network, subscription=subscription)
         self._retail = Retail(market)
         self._routes = tuple(self._routed())
@@ -65,6 +66,10 @@ class AzureCloud:
     def checked(self) -> bool:
         """Whether Azure's own descriptions are at hand; without them only what handlers read is checked."""
         return self._specification is not None
+
+    def machines(self) -> tuple[Vm, ...]:
+        """The machines that listings show, as they were asked for."""
+        return tuple(self._compute.visible(""))
 
     def operation(self, request: Request) -> str:
         """Azure's name of the call."""

@@ -17,8 +17,8 @@ UPDATING_S = 3.0  # until a new network is ready
 class Network:
     """Resources by their ids in lower case."""
 
-    def __init__(self, market: Market) -> None:
-        self._market = market
+    def __init__(self, market: Market, regions: tuple[str, ...]) -> None:
+        self._market, self._regions = market, regions
         self._groups: dict[str, dict[str, Any]] = {}
         self._made: dict[str, dict[str, Any]] = {}
         self._ready_at: dict[str, float] = {}
@@ -33,6 +33,9 @@ class Network:
     def put_group(self, path: str, body: Mapping[str, Any]) -> Reply:
         """Make a resource group, or say that it is there."""
         name = path.rpartition("/")[2]
+        if text(body, "location") not in self._regions:
+            message = f"The provided location '{text(body, 'location')}' is not available for resource group."
+            raise Refusal(400, "LocationNotAvailableForResourceGroup", message)
         known = self._groups.get(name.lower())
         if known is not None and known["location"] != text(body, "location"):
             message = f"The resource group '{name}' already exists in location '{known['location']}'."
