@@ -50,6 +50,14 @@ def texts(path: Path) -> Iterator[Text]:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
+def holds_several(path: Path) -> bool:
+    """Whether `path` is a folder or a zip. Raises: ConfigError where it cannot be read."""
+    try:
+        return path.is_dir() or _is_zip(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
 def _is_zip(path: Path) -> bool:
     with path.open("rb") as stream:
         return stream.read(len(ZIP)) == ZIP

@@ -60,7 +60,7 @@ def read(path: Path, wishes: Wishes) -> ImportReport:
     """
     if wishes.provider is not None and not PROVIDER.fullmatch(wishes.provider):
         raise UserError(f"--provider: {wishes.provider!r} names no provider: use lower-case letters, digits and '-'")
-    several = path.is_dir() or path.suffix.casefold() == ".zip"
+    several = archive.holds_several(path)
     reports: list[ImportReport] = []
     passed: list[str] = []
     newest: dict[tuple[str, str], tuple[int, ImportReport]] = {}

@@ -16,6 +16,7 @@ from orchestrator.catalog.importer import BadRows
 from orchestrator.catalog.intake import Wishes
 from orchestrator.domain.errors import ProviderError, UserError
 from orchestrator.domain.offerbook import OfferBook
+from orchestrator.domain.spelling import hint
 from orchestrator.interfaces.cli import session
 from orchestrator.interfaces.views.catalog_view import Import, ImportedReport, ImportsReport
 from orchestrator.interfaces.views.changes_view import ChangesReport, RefreshReport, progress_page
@@ -118,13 +119,17 @@ def diff(
     app = session.open_app()
     moment = _since(since, app.clock.now())
     found = []
-    for source, known in history.load(app.settings.catalog_dir).items():
+    kept = history.load(app.settings.catalog_dir)
+    names = {name for known in kept.values() for name in known.offers["provider"].vocab}
+    for name in provider or ():
+        if name not in names:
+            raise UserError(f"no prices of {name!r} are kept ({hint(name, names)})")
+    for source, known in kept.items():
+        if provider and set(provider).isdisjoint(known.offers["provider"].vocab):
+            continue
         changes = last_changes(source, known) if moment is None else changes_since(source, known, moment)
         if provider:
-            kept = tuple(each for each in changes.changes if each.provider in provider)
-            if not known.offers["provider"].isin(frozenset(provider)).any():
-                continue
-            changes = replace(changes, changes=kept)
+            changes = replace(changes, changes=tuple(each for each in changes.changes if each.provider in provider))
         found.append(changes)
     choose(as_json).show(ChangesReport(sources=tuple(found), limit=limit))
 

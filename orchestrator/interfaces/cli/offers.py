@@ -11,6 +11,7 @@ import typer
 from orchestrator.app import App
 from orchestrator.catalog import pricebook, query
 from orchestrator.catalog.query import OfferFilter, Order
+from orchestrator.domain.errors import UserError
 from orchestrator.domain.offer import Billing
 from orchestrator.domain.offerbook import OfferBook
 from orchestrator.domain.snapshot import Gap
@@ -85,6 +86,8 @@ def run(
         max_age_s=oldest_s,
     )
     now = app.clock.now()
+    if history and (live or available):
+        raise UserError("--history shows what was kept of past prices: it goes without --live and --available")
     if history:
         choose(as_json).show(_history(app, wanted, limit))
         return

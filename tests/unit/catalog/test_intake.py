@@ -219,12 +219,12 @@ def test_the_provider_is_that_of_the_file_the_folder_or_the_option(tmp_path: Pat
 def test_a_zip_of_gpuhunt_dates_its_prices_and_names_the_file_of_a_fault(tmp_path: Path) -> None:
     files = {"aws.csv": f"{GPUHUNT}\n{H100}\n", "azure.csv": f"{GPUHUNT}\n{H100}\n{H100_SPOT.replace('20.5', '0')}\n"}
     report = read(
-        zipped(tmp_path / "catalog.zip", **files, **{"README.md": "hello", "x.csv": "a,b\n1,2\n"}), as_of=None
+        zipped(tmp_path / "catalog.data", **files, **{"README.md": "hello", "x.csv": "a,b\n1,2\n"}), as_of=None
     )
     assert (report.offers, report.providers, report.passed_over) == (2, ("aws", "azure"), ("x.csv",))
     assert {offer.observed_at for offer in report.book} == {datetime(2026, 11, 19, tzinfo=UTC)}
     assert report.file_dated == datetime(2026, 11, 19, tzinfo=UTC)
-    assert [(bad.file, bad.line) for bad in report.bad] == [(f"{tmp_path / 'catalog.zip'}/azure.csv", 3)]
+    assert [(bad.file, bad.line) for bad in report.bad] == [(f"{tmp_path / 'catalog.data'}/azure.csv", 3)]
 
 
 def test_a_file_is_dated_by_its_modification_and_never_in_the_future(tmp_path: Path) -> None:

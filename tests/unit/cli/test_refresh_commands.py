@@ -122,7 +122,10 @@ def test_diff_since_a_date_a_duration_or_nonsense(cli: Cli, clock: FakeClock) ->
         ran = cli("catalog", "diff", "--since", nonsense)
         assert ran.code == 2, nonsense
         assert "--since" in ran.err
-    assert json.loads(cli("catalog", "diff", "--provider", "nobody", "--json").out) == []
+    assert json.loads(cli("catalog", "diff", "--provider", "simulated", "--json").out)
+    ran = cli("catalog", "diff", "--provider", "simulatde")
+    assert ran.code == 2
+    assert "did you mean 'simulated'" in ran.err
 
 
 def test_a_throttled_provider_is_asked_again_by_the_clock(cli: Cli, clock: FakeClock, home: Path) -> None:
@@ -188,6 +191,8 @@ def test_a_history_of_nothing_says_what_may_have_been_meant(cli: Cli) -> None:
     ran = cli("offers", "--history", "--provider", "awz")
     assert ran.code == 0
     assert "did you mean aws" in ran.out
+    for other in ("--live", "--available"):
+        assert cli("offers", "--history", other).code == 2
 
 
 @pytest.mark.usefixtures("home", "clock")
