@@ -179,7 +179,10 @@ def of_id(lease: str) -> Found | None:
     match = ID.fullmatch(lease)
     if match is None:
         return None
-    launched_at = datetime.strptime(match["launched"], STAMP).replace(tzinfo=UTC)
+    try:
+        launched_at = datetime.strptime(match["launched"], STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return None
     return Found(match["region"], match["reservation"], launched_at)
 
 
