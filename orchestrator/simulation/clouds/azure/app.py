@@ -22,6 +22,7 @@ from orchestrator.simulation.clouds.market import Market
 from orchestrator.simulation.clouds.wire import Nonconforming, Reply, Request, Wire
 
 SUBSCRIPTION = "5b0c7a52-1f1e-4c1e-9a52-8d2f3a6f7c10"
+SECRET = "azure-simulated-secret"  # noqa: S105 - what a newcomer is told to use
 TENANT, CLIENT = "0e9b4d7a-3c2f-4a6e-8f1d-2b7c9d0e5f63", "9a1f2e3d-4b5c-4d6e-8f70-1a2b3c4d5e6f"
 LOGIN = frozenset({"Login", "Discovery"})
 CREDENTIALS = frozenset({Kind.UNAUTHORISED, Kind.EXPIRED, Kind.SKEW})
@@ -233,7 +234,7 @@ class AzureCloud:
 def create(
     market: Market,
     *,
-    secret: str,
+    secret: str = SECRET,
     subscription: str = SUBSCRIPTION,
     tenant: str = TENANT,
     client: str = CLIENT,
@@ -250,3 +251,21 @@ def create(
     login = Entra(tenant=tenant, client=client, secret=secret)
     cloud = AzureCloud(market, login=login, subscription=subscription, specification=found, barred=barred or {})
     return Wire(cloud, market)
+
+
+def settings(url: str, folder: Path, *, ca_file: str = "") -> Mapping[str, object]:
+    """The table `[providers.azure]` for this cloud at `url`; the secret of its login is written into `folder`."""
+    secret = folder / "azure.secret"
+    secret.write_text(SECRET)
+    secret.chmod(0o600)
+    table: dict[str, object] = {
+        "subscription_id": SUBSCRIPTION,
+        "tenant_id": TENANT,
+        "client_id": CLIENT,
+        "client_secret": f"file:{secret}",
+        "authority": url,
+        "endpoint_url": url,
+        "retail_url": url,
+        "control_cidr": "127.0.0.1/32",
+    }
+    return {**table, "ca_file": ca_file} if ca_file else table
