@@ -138,8 +138,10 @@ class Client:
         )
         try:
             self._write(f"delete {name}", lambda: self._session.instances.delete_unary, request)
-        except NotThere:
-            return False
+        except NotThere as error:
+            if name in error.resource:
+                return False
+            raise AuthError(NAME, f"{error}; is there a project {self._project}?") from error
         except (CapacityError, Conflict) as error:  # "the resource is not ready"
             raise TransientError(NAME, str(error), 5.0) from error
         return True
@@ -149,8 +151,10 @@ class Client:
         request = compute_v1.GetInstanceRequest(project=self._project, zone=zone, instance=name)
         try:
             return _instance(self._read(f"get {name}", lambda: self._session.instances.get, request, sound="kind"))
-        except NotThere:
-            return None
+        except NotThere as error:
+            if name in error.resource:
+                return None
+            raise AuthError(NAME, f"{error}; is there a project {self._project}?") from error
 
     def instances(self, owner: str) -> list[Instance]:
         """Every machine with the owner's label. Raises: TransientError also where a zone did not answer."""

@@ -37,6 +37,7 @@ TAKEN = frozenset({"alreadyExists", "duplicate", "ALREADY_EXISTS"})
 THROTTLED_WAIT_S, BROKEN_WAIT_S = 5.0, 5.0
 LONGEST = 300  # characters of a message of Google's
 
+RESOURCE = re.compile(r"resource '([^']+)' was not found")
 STOCK_OUTS = re.compile(r"(ZONE|REGION)_RESOURCE_POOL_EXHAUSTED(_WITH_DETAILS)?|STOCKOUT|INSUFFICIENT_.*CAPACITY")
 # Codes inside an operation after which the same call may succeed.
 PASSING: frozenset[str] = frozenset(
@@ -56,7 +57,12 @@ class Conflict(Exception):
 
 
 class NotThere(Exception):
-    """No such thing, or it is gone."""
+    """No such thing, or it is gone; `resource` is what Google says is not there, "" where it does not say."""
+
+    def __init__(self, said: str) -> None:
+        found = RESOURCE.search(said)
+        self.resource = found.group(1) if found else ""
+        super().__init__(said)
 
 
 def ours(error: Exception, call: str, now: datetime) -> Exception:

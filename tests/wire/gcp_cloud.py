@@ -14,11 +14,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from orchestrator.domain.contracts import ProviderContext
-from orchestrator.domain.offer import Billing
+from orchestrator.domain.lease import Boot, Lease
+from orchestrator.domain.offer import Billing, Offer
 from orchestrator.domain.secret import Secret
 from orchestrator.simulation.clouds.clock import MarketClock
+from orchestrator.simulation.clouds.faults import Fault, Kind
 from orchestrator.simulation.clouds.gcp.app import PROJECT, create
 from orchestrator.simulation.clouds.gcp.parts import priced_by_parts
+from orchestrator.simulation.clouds.machines import Phase
 from orchestrator.simulation.clouds.market import Market
 from orchestrator.simulation.clouds.pools import Key, Pool
 from orchestrator.simulation.clouds.serving import Server
@@ -93,6 +96,16 @@ def public_keys() -> dict[str, str]:
     return {EMAIL: _key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()}
 
 
+def offer(provider: GcpProvider, instance_type: str, billing: Billing = Billing.SPOT) -> Offer:
+    """The first of that type."""
+    return next(o for o in provider.offers() if (o.instance_type, o.billing) == (instance_type, billing))
+
+
+def key(of: Offer) -> Key:
+    """The pool that an offer is of."""
+    return Key("gcp", of.region, of.zone, of.instance_type, of.billing)
+
+
 @dataclass
 class Cloud:
     """A served cloud."""
@@ -105,6 +118,21 @@ class Cloud:
     @property
     def market(self) -> Market:
         return self.wire.market
+
+    @property
+    def held(self) -> int:
+        """Machines that are not gone."""
+        now = self.market.clock.now()
+        return sum(machine.phase(now) is not Phase.GONE for machine in self.market.machines("gcp"))
+
+    def fault(self, kind: Kind, operation: str = "*", *, times: int = 1, seconds: float = 0.0) -> None:
+        """Script one."""
+        self.market.script(Fault(provider="gcp", kind=kind, operation=operation, times=times, seconds=seconds))
+
+    def bought(self, instance_type: str = "g2-standard-4", nodes: int = 1, boot: Boot | None = None) -> Lease:
+        """A lease of spot machines."""
+        provider = self.provider()
+        return provider.acquire(offer(provider, instance_type), nodes, token="token", boot=boot or Boot())
 
     def provider(self, owner: str = "isoflop-test", **settings: object) -> GcpProvider:
         """A new provider object over the cloud."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,17 +15,16 @@ pytest.importorskip("googleapiclient", reason="Google's API descriptions are not
 
 import yaml
 
-from orchestrator.domain.errors import AuthError, CapacityError, LeaseNotFound, QuotaError, Scope, TransientError
-from orchestrator.domain.lease import Boot, Lease, LeaseState
-from orchestrator.domain.offer import Billing, Offer
-from orchestrator.simulation.clouds.faults import ALWAYS, Fault, Kind
+from orchestrator.domain.errors import AuthError, TransientError
+from orchestrator.domain.lease import Boot
+from orchestrator.domain.offer import Billing
+from orchestrator.simulation.clouds.faults import ALWAYS, Kind
 from orchestrator.simulation.clouds.gcp.app import create
-from orchestrator.simulation.clouds.machines import End, Phase
 from orchestrator.simulation.clouds.market import Market
 from orchestrator.simulation.clouds.pools import Key
 from orchestrator.simulation.clouds.serving import Server, make_tls
-from providers.gcp.provider import GcpProvider
-from tests.wire.gcp_cloud import Cloud, key_file, pools, public_keys, served
+from orchestrator.simulation.clouds.wire import Reply, Request
+from tests.wire.gcp_cloud import Cloud, key, key_file, offer, pools, public_keys, served
 
 ROLE = Path("docs/providers/gcp-role.yaml")
 
@@ -33,28 +33,6 @@ ROLE = Path("docs/providers/gcp-role.yaml")
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
     with served(tmp_path) as found:
         yield found
-
-
-def offer(provider: GcpProvider, instance_type: str, billing: Billing = Billing.SPOT) -> Offer:
-    return next(o for o in provider.offers() if (o.instance_type, o.billing) == (instance_type, billing))
-
-
-def key(of: Offer) -> Key:
-    return Key("gcp", of.region, of.zone, of.instance_type, of.billing)
-
-
-def held(cloud: Cloud) -> int:
-    now = cloud.market.clock.now()
-    return sum(machine.phase(now) is not Phase.GONE for machine in cloud.market.machines("gcp"))
-
-
-def fault(cloud: Cloud, kind: Kind, operation: str = "*", *, times: int = 1, seconds: float = 0.0) -> None:
-    cloud.market.script(Fault(provider="gcp", kind=kind, operation=operation, times=times, seconds=seconds))
-
-
-def bought(cloud: Cloud, instance_type: str = "g2-standard-4", nodes: int = 1, boot: Boot | None = None) -> Lease:
-    provider = cloud.provider()
-    return provider.acquire(offer(provider, instance_type), nodes, token="token", boot=boot or Boot())
 
 
 # Prices and what else is read
@@ -149,187 +127,10 @@ def test_regions_can_be_narrowed_and_an_unknown_one_is_a_gap(cloud: Cloud) -> No
 
 
 def test_quotas_that_do_not_answer_are_a_gap_and_no_reason_to_sell_nothing(cloud: Cloud) -> None:
-    fault(cloud, Kind.ERROR, "compute.regions.list", times=ALWAYS)
+    cloud.fault(Kind.ERROR, "compute.regions.list", times=ALWAYS)
     survey = cloud.provider().survey()
     assert len(survey.book) == len(cloud.market.pools)
     assert [gap for gap in survey.gaps if gap.startswith("quotas: ")]
-
-
-# Buying
-
-
-def test_a_gang_is_bought_whole_with_what_a_worker_needs(cloud: Cloud) -> None:
-    lease = bought(cloud, "n1-standard-4+t4", 3, Boot(run_id="run-1", lifetime_s=7200.0))
-    machines = cloud.market.machines("gcp")
-    assert [machine.key.instance_type for machine in machines] == ["n1-standard-4+t4"] * 3
-    asked = machines[2].extra
-    assert asked["guestAccelerators"] == [
-        {"acceleratorType": "zones/us-central1-b/acceleratorTypes/nvidia-tesla-t4", "acceleratorCount": 1}
-    ]
-    assert asked["scheduling"]["instanceTerminationAction"] == "DELETE"
-    assert asked["scheduling"]["maxRunDuration"] == {"seconds": "7200"}
-    metadata = {item["key"]: item["value"] for item in asked["metadata"]["items"]}
-    assert metadata["block-project-ssh-keys"] == "TRUE"
-    assert machines[2].tags["isoflop-token"] == "token"
-    cloud.market.clock.advance(120.0)
-    (ready,) = cloud.provider().leases()
-    assert ready.state is LeaseState.READY
-    assert ready.id == lease.id
-    assert [point.address for point in ready.endpoints] == [machine.address for machine in machines]
-    assert all(Path(point.identity).exists() and point.host_key for point in ready.endpoints)
-
-
-def test_google_ends_the_machine_at_its_lifetime_even_if_we_never_do(cloud: Cloud) -> None:
-    bought(cloud, boot=Boot(lifetime_s=3600.0))
-    cloud.market.clock.advance(3600.0 + 300.0)
-    assert cloud.provider().leases() == []
-    assert cloud.market.machines("gcp")[0].end is End.LIFETIME
-
-
-def test_a_stock_out_inside_the_operation_is_a_capacity_error_and_the_rest_of_the_gang_is_deleted(cloud: Cloud) -> None:
-    provider = cloud.provider()
-    cheap = offer(provider, "g2-standard-4")
-    cloud.market.set_capacity(key(cheap), 2)
-    with pytest.raises(CapacityError, match="ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS") as refused:
-        provider.acquire(cheap, 3, token="token", boot=Boot())
-    assert refused.value.scope is Scope.ZONE
-    assert cloud.wire.counts()["compute.instances.delete"] == 3
-    cloud.market.clock.advance(60.0)
-    assert held(cloud) == 0
-
-
-def test_the_same_token_tries_anew_after_a_stock_out_though_google_remembers_the_request(cloud: Cloud) -> None:
-    provider = cloud.provider()
-    cheap = offer(provider, "g2-standard-4")
-    cloud.market.set_capacity(key(cheap), 0)
-    with pytest.raises(CapacityError):
-        provider.acquire(cheap, 1, token="token", boot=Boot())
-    cloud.market.set_capacity(key(cheap), 1)
-    assert provider.acquire(cheap, 1, token="token", boot=Boot()).token == "token"
-    assert held(cloud) == 1
-
-
-@pytest.mark.parametrize(
-    ("quota", "region", "scope"),
-    [("NVIDIA_L4_GPUS", "us-central1", Scope.REGION), ("GPUS_ALL_REGIONS", "", Scope.PROVIDER)],
-)
-def test_a_used_up_quota_says_how_far_it_reaches(cloud: Cloud, quota: str, region: str, scope: Scope) -> None:
-    cloud.market.set_quota("gcp", quota, 1.0, region)
-    provider = cloud.provider()
-    with pytest.raises(QuotaError, match=quota) as refused:
-        provider.acquire(offer(provider, "g2-standard-4"), 2, token="token", boot=Boot())
-    assert refused.value.scope is scope
-    cloud.market.clock.advance(60.0)
-    assert held(cloud) == 0
-
-
-def test_a_purchase_in_doubt_is_found_again_also_after_google_forgot_the_request(cloud: Cloud) -> None:
-    provider = cloud.provider()
-    cheap = offer(provider, "g2-standard-4")
-    fault(cloud, Kind.LOST_RESPONSE, "compute.instances.insert")
-    fault(cloud, Kind.HIDE, seconds=90000.0)  # never in a listing: the name alone finds it
-    with pytest.raises(TransientError):
-        provider.acquire(cheap, 2, token="token", boot=Boot())
-    cloud.market.clock.advance(4000.0)
-    lease = cloud.provider().acquire(cheap, 2, token="token", boot=Boot())
-    assert lease.nodes == 2
-    assert held(cloud) == 2
-
-
-def test_a_launch_is_sent_once(cloud: Cloud) -> None:
-    provider = cloud.provider()
-    cheap = offer(provider, "g2-standard-4")
-    fault(cloud, Kind.ERROR, "compute.instances.insert", times=ALWAYS)
-    with pytest.raises(TransientError):
-        provider.acquire(cheap, 1, token="token", boot=Boot())
-    assert cloud.wire.counts()["compute.instances.insert"] == 1
-
-
-def test_reads_are_tried_again_and_a_throttled_one_waits(cloud: Cloud) -> None:
-    provider = cloud.provider()
-    fault(cloud, Kind.THROTTLE, "compute.instances.aggregatedList", times=3)
-    before = cloud.market.clock.now()
-    assert provider.leases() == []
-    assert (cloud.market.clock.now() - before).total_seconds() >= 15.0
-    fault(cloud, Kind.THROTTLE, "compute.instances.aggregatedList", times=4)
-    with pytest.raises(TransientError, match="Rate Limit Exceeded"):
-        provider.leases()
-
-
-def test_the_firewall_is_opened_once_to_the_control_plane_alone_and_follows_it(cloud: Cloud) -> None:
-    provider = cloud.provider(control_cidr="203.0.113.7/32")
-    cheap = offer(provider, "g2-standard-4")
-    provider.acquire(cheap, 1, token="one", boot=Boot())
-    provider.acquire(cheap, 1, token="two", boot=Boot())
-    assert cloud.wire.counts()["compute.firewalls.insert"] == 1
-    assert cloud.wire.counts()["compute.firewalls.get"] == 1
-    tags = {tag for machine in cloud.market.machines("gcp") for tag in machine.extra["tags"]["items"]}
-    moved = cloud.provider(control_cidr="198.51.100.0/24")
-    moved.acquire(cheap, 1, token="three", boot=Boot())
-    assert cloud.wire.counts()["compute.firewalls.patch"] == 1
-    rule = moved._client.rule(tags.pop())
-    assert rule is not None
-    assert (rule.sources, rule.ports) == (("198.51.100.0/24",), ("22",))
-
-
-def test_labels_hold_what_google_allows_and_the_lease_says_the_token_as_it_was(cloud: Cloud) -> None:
-    provider = cloud.provider(owner="Team A/prod")
-    lease = provider.acquire(offer(provider, "g2-standard-4"), 1, token="Run 7: Ünïcode!", boot=Boot())
-    assert (lease.owner, lease.token) == ("Team A/prod", "Run 7: Ünïcode!")
-    assert [found.id for found in provider.leases()] == [lease.id]
-
-
-# Losing and giving back
-
-
-def test_a_preemption_is_announced_and_then_the_machine_is_gone(cloud: Cloud) -> None:
-    lease = bought(cloud)
-    cloud.market.clock.advance(120.0)
-    cloud.market.end(1, End.PREEMPTED, notice_s=30.0)
-    provider = cloud.provider()
-    (notice,) = provider.reclaims()
-    assert notice.lease_id == lease.id
-    assert (notice.at - cloud.market.clock.now()).total_seconds() == 30.0
-    assert provider.leases()[0].state is LeaseState.RECLAIMING
-    cloud.market.clock.advance(120.0)
-    assert provider.reclaims() == []
-    with pytest.raises(LeaseNotFound):
-        provider.release(lease.id)
-
-
-def test_a_gang_that_lost_a_machine_is_no_use_and_keeps_its_id(cloud: Cloud) -> None:
-    lease = bought(cloud, nodes=2)
-    cloud.market.clock.advance(1000.0)
-    cloud.market.end(1, End.PREEMPTED)  # the first machine, whose number the id holds
-    cloud.market.clock.advance(60.0)
-    provider = cloud.provider()
-    (left,) = provider.leases()
-    assert (left.id, left.state) == (lease.id, LeaseState.RECLAIMING)
-    assert [notice.lease_id for notice in provider.reclaims()] == [lease.id]
-    provider.release(lease.id)
-    cloud.market.clock.advance(60.0)
-    with pytest.raises(LeaseNotFound):
-        provider.release(lease.id)
-    assert held(cloud) == 0
-
-
-def test_a_release_is_not_a_reclaim(cloud: Cloud) -> None:
-    lease = bought(cloud)
-    cloud.market.clock.advance(120.0)
-    provider = cloud.provider()
-    provider.release(lease.id)
-    assert provider.leases()[0].state is LeaseState.RELEASING
-    assert provider.reclaims() == []
-
-
-def test_keys_of_a_lease_that_is_gone_are_forgotten(cloud: Cloud) -> None:
-    lease = bought(cloud)
-    assert list(cloud.folder.rglob("login"))
-    cloud.provider().release(lease.id)
-    cloud.market.clock.advance(60.0)
-    with pytest.raises(LeaseNotFound):
-        cloud.provider().release(lease.id)
-    assert not list(cloud.folder.rglob("login"))
 
 
 # Bad days
@@ -366,7 +167,7 @@ def test_nobody_there_is_transient(cloud: Cloud) -> None:
 def test_a_list_that_cannot_be_read_is_transient_and_never_taken_for_an_empty_one(
     cloud: Cloud, kind: Kind, what: str
 ) -> None:
-    fault(cloud, kind, what, times=ALWAYS)
+    cloud.fault(kind, what, times=ALWAYS)
     with pytest.raises(TransientError):
         cloud.provider().offers()
 
@@ -423,3 +224,64 @@ def test_spot_is_never_said_to_last(cloud: Cloud) -> None:
     market: Market = cloud.market
     assert {o.interruption_rate for o in cloud.provider().offers() if o.billing is Billing.SPOT} == {None}
     assert {pool.volatility for pool in market.sold_by("gcp")} == {0.0}
+
+
+def spoiled(cloud: Cloud, operation: str, spoil: Callable[[dict[str, Any]], None], status: int = 200) -> None:
+    """Change the answers to an operation, within Google's description."""
+    whole, own = cloud.wire.cloud.handle, cloud.wire.cloud
+
+    def handle(request: Request) -> Reply:
+        reply = whole(request)
+        if own.operation(request) != operation:
+            return reply
+        body = json.loads(reply.body)
+        spoil(body)
+        return reply._replace(status=status, body=json.dumps(body).encode())
+
+    cloud.wire.cloud.handle = handle  # type: ignore[method-assign]
+
+
+def unreachable(body: dict[str, Any]) -> None:
+    body["items"]["zones/us-central1-a"] = {"warning": {"code": "UNREACHABLE", "message": "no answer"}}
+    body["unreachables"] = ["zones/europe-west4-b"]
+
+
+def test_a_zone_that_does_not_answer_is_never_an_empty_one(cloud: Cloud) -> None:
+    lease = cloud.bought()
+    spoiled(cloud, "compute.instances.aggregatedList", unreachable)
+    with pytest.raises(TransientError, match="us-central1-a, europe-west4-b"):
+        cloud.provider().leases()
+    cloud.provider().release(lease.id)  # asks for the machine itself
+
+
+def test_a_zone_that_does_not_answer_about_machine_types_is_a_gap(cloud: Cloud) -> None:
+    spoiled(cloud, "compute.machineTypes.aggregatedList", unreachable)
+    survey = cloud.provider().survey()
+    assert "us-central1-a" not in survey.book.zone.vocab
+    assert {"us-central1-a: no answer", "europe-west4-b: no answer"} <= set(survey.gaps)
+
+
+def test_a_project_that_is_not_found_is_no_proof_that_a_machine_is_gone(cloud: Cloud) -> None:
+    lease = cloud.bought()
+
+    def lost(body: dict[str, Any]) -> None:
+        message = "Failed to find project isoflop-simulated"
+        body.clear()
+        body["error"] = {"code": 404, "message": message, "errors": [{"message": message, "reason": "notFound"}]}
+
+    spoiled(cloud, "compute.instances.get", lost, status=404)
+    with pytest.raises(AuthError, match="is there a project"):
+        cloud.provider().release(lease.id)
+
+
+def test_rows_of_the_price_list_that_cannot_be_prices_leave_machines_out_and_are_told(cloud: Cloud) -> None:
+    def spoil(body: dict[str, Any]) -> None:
+        for sku in body["skus"]:
+            if "L4" in sku["description"]:
+                sku["pricingInfo"][0]["pricingExpression"]["tieredRates"][0]["unitPrice"].update(units="0", nanos=0)
+
+    spoiled(cloud, "cloudbilling.services.skus.list", spoil)
+    survey = cloud.provider().survey()
+    assert not [o for o in survey.book if o.accelerator == "L4"]
+    assert len(survey.book) == len(cloud.market.pools) - 2
+    assert "2 prices of parts left out: not above 0" in survey.gaps

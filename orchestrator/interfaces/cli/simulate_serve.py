@@ -92,7 +92,8 @@ def _market(prices: Path | None, seed: int, speed: float) -> Market:
     pools = importlib.import_module(f"{CLOUDS}.pools")
     clock = importlib.import_module(f"{CLOUDS}.clock")
     markets = importlib.import_module(f"{CLOUDS}.market")
-    sold = pools.of_book(book, seed=seed)
+    google = importlib.import_module(f"{CLOUDS}.gcp.parts")  # Google's price list is of parts: prices must be sums
+    sold = google.priced_by_parts(pools.of_book(book, seed=seed))
     if not sold:
         raise UserError(f"none of the offers is of {', '.join(pools.CLOUDS)}")
     made: Market = markets.Market(sold, seed=seed, clock=clock.MarketClock(datetime.now(UTC), scale=speed))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from orchestrator.domain.offer import Billing
 from orchestrator.simulation.clouds.gcp.shapes import NAME, Shape, hosted, is_sold, shape
 from orchestrator.simulation.clouds.market import Market
-from orchestrator.simulation.clouds.pools import Key, Pool
+from orchestrator.simulation.clouds.pools import USUAL_HAZARD, Key, Pool
 
 NANOS = 10**9
 QUANTUM = 100_000  # nanodollars: the market states prices to a ten-thousandth of a dollar
@@ -108,11 +108,22 @@ def priced_by_parts(pools: Iterable[Pool]) -> tuple[Pool, ...]:
         key: Cost(round(pool.usd_per_hour * NANOS), host_nanos(form, key.billing)) for key, (pool, form) in ours.items()
     }
     gpu = _gpu_nanos(costs, {key: form for key, (_, form) in ours.items()}, SHARES * QUANTUM)
+    for key, (pool, form) in tuple(ours.items()):
+        twin = _twin(pool)
+        if twin.key not in ours and (key.region, form.accelerator, twin.key.billing) in gpu and is_sold(twin):
+            ours[twin.key] = (twin, form)
     priced = []
     for key, (pool, form) in ours.items():
         nanos = host_nanos(form, key.billing) + Fraction(form.gpus) * gpu[key.region, form.accelerator, key.billing]
         priced.append(replace(pool, usd_per_hour=float(nanos / NANOS), volatility=0.0))
     return (*others, *priced)
+
+
+def _twin(pool: Pool) -> Pool:
+    """The same machine under the other billing: Google sells whatever it has the prices of all parts of."""
+    if pool.key.billing is Billing.SPOT:
+        return replace(pool, key=pool.key._replace(billing=Billing.ON_DEMAND), hazard_per_hour=0.0)
+    return replace(pool, key=pool.key._replace(billing=Billing.SPOT), hazard_per_hour=USUAL_HAZARD)
 
 
 def rates(market: Market, forms: Mapping[Key, Shape]) -> tuple[Rate, ...]:
