@@ -75,10 +75,10 @@ def explain(refused: Refused, call: str, *, launch: bool = False) -> ProviderErr
     detail = f"{call}: {refused.told}"
     if refused.status == THROTTLED or refused.code == "TooManyRequests":
         return ThrottledError(NAME, detail, _wait(refused, 10.0))
-    if refused.code in _ACCOUNT or refused.status in {401, 403}:
-        return AuthError(NAME, detail + clock_hint(refused.message))
     if refused.code in _QUOTA or (refused.code == "OperationNotAllowed" and "quota" in refused.message.lower()):
         return QuotaError(NAME, detail, Scope.REGION)
+    if refused.code in _ACCOUNT or refused.status in {401, 403}:
+        return AuthError(NAME, detail + clock_hint(refused.message))
     if refused.code in _NO_CAPACITY:
         return CapacityError(NAME, detail, _NO_CAPACITY[refused.code])
     if launch and refused.status < 500:

@@ -10,6 +10,7 @@ from orchestrator.domain.errors import ProviderError, ThrottledError, TransientE
 from orchestrator.domain.lease import Boot
 from orchestrator.domain.offer import Offer
 from orchestrator.kit import fanout
+from orchestrator.kit.documents import Document
 from orchestrator.kit.keys import KeyRing
 from orchestrator.kit.tags import OWNER
 from providers.azure import machines
@@ -49,7 +50,10 @@ class Buyer:
             return list(held)
         fresh = machines.order(offer, nodes, token=token, owner=self._owner, generation=secrets.token_hex(6))
         ordered = machines.again(held[0]) if held else fresh
-        first, operation = self._made(ordered.names[0], self._request(ordered, boot))
+        try:
+            first, operation = self._made(ordered.names[0], self._request(ordered, boot))
+        except ThrottledError as error:
+            raise (_in_doubt(error) if held else error) from error
         if first.lease_id != ordered.lease_id:  # somebody with the same token was here before
             ordered = machines.again(first)
         try:
@@ -82,11 +86,17 @@ class Buyer:
     def _made(self, name: str, request: Mapping[str, object]) -> tuple[Node, str]:
         """The machine called `name`, made now or there before, and the operation that makes it now."""
         started = self._azure.create(name, machines.named(request, name))
-        document = self._azure.machine(name) if started is None else started.machine
+        document = self._there(name) if started is None else started.machine
         node = None if document is None else machines.node(document)
         if node is None or node.tags[OWNER] != self._owner:
             raise TransientError(NAME, f"{name} is neither there nor free", AGAIN_S)
         return node, "" if started is None else started.operation
+
+    def _there(self, name: str) -> Document | None:
+        try:
+            return self._azure.machine(name)
+        except ThrottledError as error:
+            raise _in_doubt(error) from error
 
     def _allocated(self, operations: Mapping[str, str]) -> None:
         """Wait until every operation has succeeded or `allocation_s` have passed, after which there was room.
@@ -117,8 +127,8 @@ class Buyer:
 
         A launch whose answer was lost is left alone: the same purchase again finds it.
         """
-        if isinstance(error, ThrottledError):  # of one call, but others have made machines
-            return TransientError(NAME, error.detail, error.retry_after_s)
+        if isinstance(error, ThrottledError):
+            return _in_doubt(error)
         if isinstance(error, TransientError):
             return error
         _, failed = fanout.ask(ordered.names, lambda name: self._removed(name, ordered.lease_id))
@@ -139,3 +149,8 @@ class Buyer:
         node = None if document is None else machines.node(document)
         if node is not None and node.lease_id == lease_id and node.provisioning != "deleting":
             self._azure.delete(name)
+
+
+def _in_doubt(error: ThrottledError) -> TransientError:
+    """`error` of one call, where others have made machines."""
+    return TransientError(NAME, error.detail, error.retry_after_s)
