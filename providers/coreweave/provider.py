@@ -188,7 +188,9 @@ class CoreWeaveProvider:
         """The lease, once CoreWeave has said that all its nodes come."""
         kube = self._client.kube(cluster)
         waited_s = 0.0
-        while not asked.deleting:
+        while True:
+            if asked.deleting:
+                raise TransientError(NAME, f"{asked.name} is still being given back", AGAIN_S)
             answer, why = verdict(asked)
             if answer is Verdict.SERVED or asked.current >= asked.target or asked.reclaimed:
                 break

@@ -72,6 +72,8 @@ class Desk:
             if entry is None or (len(entry.ids) < entry.nodes and not entry.complete):
                 entry = self._bought(offer, nodes, token, boot, entry)
             listed = self._holdings.nodes().get(entry.lease_id, ())
+            if listed and all(node.status in ENDING for node in listed):
+                raise TransientError(NAME, f"{entry.lease_id} is still being given back", POLL_S)
             if len(listed) < len(entry.ids):
                 return self._holdings.unseen(entry, offer)
             return self._holdings.lease(entry.lease_id, listed)

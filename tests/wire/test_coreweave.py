@@ -21,9 +21,10 @@ from orchestrator.simulation.clouds.faults import Fault, Kind
 from orchestrator.simulation.clouds.machines import End, Machine, Phase
 from orchestrator.simulation.clouds.market import Market
 from orchestrator.simulation.clouds.pools import Key, Pool
-from orchestrator.simulation.clouds.serving import Server
+from orchestrator.simulation.clouds.serving import Server, make_tls
 from orchestrator.simulation.clouds.wire import Wire
 from orchestrator.testing.clock import EPOCH
+from providers.coreweave.kube import Kube
 from providers.coreweave.provider import CoreWeaveProvider, create
 
 SPOT = Pool(
@@ -203,6 +204,30 @@ def test_a_release_is_confirmed_when_the_nodes_are_gone(cloud: Scene) -> None:
     cloud.market.clock.advance(60.0)
     with pytest.raises(LeaseNotFound):
         cloud.provider().release(lease.id)
+
+
+def test_a_pool_that_is_being_given_back_is_no_lease_to_hand_out(cloud: Scene) -> None:
+    lease = cloud.buy(DEMAND)
+    cloud.provider().release(lease.id)
+    with pytest.raises(TransientError, match="given back"):
+        cloud.buy(DEMAND)
+    cloud.market.clock.advance(60.0)
+    assert cloud.buy(DEMAND).id != lease.id
+
+
+def test_over_tls_a_certificate_has_to_be_trusted(tmp_path: Path) -> None:
+    tls = make_tls(tmp_path / "tls")
+    market = Market(POOLS, seed=3, clock=MarketClock(EPOCH), hazards=False)
+    with Server(app.create(market), tls=tls) as server:
+        scene = Scene(app.create(market), server.url, tmp_path)
+        provider = scene.provider(ca_file=str(tls.authority))
+        assert len(provider.offers()) > 0
+        assert provider.leases() == []
+        with pytest.raises(TransientError, match="TLS"):
+            scene.provider().offers()
+        stranger = Kube(f"{server.url}/clusters/c1", Secret(app.TOKEN), ca_file="", clock=market.clock)
+        with pytest.raises(TransientError, match="CERTIFICATE_VERIFY_FAILED"):
+            stranger.pools("a=b")
 
 
 def test_an_id_whose_pool_was_made_anew_releases_nothing(cloud: Scene) -> None:

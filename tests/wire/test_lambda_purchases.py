@@ -147,6 +147,15 @@ def test_a_release_before_the_machine_shows_ends_it(cloud: LambdaScene) -> None:
         cloud.provider().release(lease.id)
 
 
+def test_a_lease_that_is_being_given_back_is_not_handed_out(cloud: LambdaScene) -> None:
+    lease = buy(cloud.provider())
+    cloud.provider().release(lease.id)
+    with pytest.raises(TransientError, match="given back"):
+        buy(cloud.provider())
+    cloud.market.clock.advance(60.0)
+    assert buy(cloud.provider()).id != lease.id
+
+
 def test_a_node_that_lambda_takes_back_is_a_reclaim(cloud: LambdaScene) -> None:
     buy(cloud.provider(), 2)
     cloud.market.clock.advance(60.0)
