@@ -22,7 +22,7 @@ from orchestrator.simulation.clouds import bootup
 SSHD, SSH = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"), shutil.which("ssh")
 CONFIG = """\
 Port {port}
-ListenAddress 127.0.0.1
+ListenAddress {address}
 HostKey {host_key}
 AuthorizedKeysFile {logins}
 PidFile {folder}/sshd.pid
@@ -56,7 +56,7 @@ class Host:
     Whoever runs the tests is the user that logs in: a server that is not root's knows no other.
     """
 
-    def __init__(self, folder: Path, user_data: str, port: int) -> None:
+    def __init__(self, folder: Path, user_data: str, port: int, address: str = "127.0.0.1") -> None:
         folder.mkdir(parents=True)
         keys = bootup.host_keys(user_data)
         assert keys is not None, "the start-up text brings no host key"
@@ -64,8 +64,9 @@ class Host:
         private.write_text(keys[0])
         private.chmod(0o600)
         logins.write_text("".join(f"{key}\n" for key in bootup.logins(user_data)))
-        self._config, self._port = folder / "sshd_config", port
-        self._config.write_text(CONFIG.format(port=port, host_key=private, logins=logins, folder=folder))
+        self._config, self._at = folder / "sshd_config", (address, port)
+        text = CONFIG.format(address=address, port=port, host_key=private, logins=logins, folder=folder)
+        self._config.write_text(text)
 
     def __enter__(self) -> Self:
         if os.geteuid() == 0:
@@ -78,7 +79,7 @@ class Host:
             )
         for _ in range(1000):
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self._port)) == 0:
+                if probe.connect_ex(self._at) == 0:
                     return self
             assert self._process.poll() is None, said.read_text()
             time.sleep(0.01)

@@ -109,7 +109,7 @@ class Control:
 def machine_json(machine: Machine, market: Market) -> dict[str, Any]:
     """One machine as JSON."""
     now = market.clock.now()
-    shown = {name: value for name, value in asdict(machine).items() if name not in {"key", "extra"}}
+    shown = {name: value for name, value in asdict(machine).items() if name not in {"key", "extra", "user_data"}}
     key = {**machine.key._asdict(), "billing": Billing(machine.key.billing).value}
     return {**json.loads(json.dumps(shown, default=str)), **key, "phase": machine.phase(now).value}
 

@@ -49,6 +49,7 @@ class Machine:
     end: End | None = None  # of the one decided
     address: str = ""
     port: int = 22
+    user_data: str = field(default="", repr=False)  # what it is told at its start; holds the machine's own keys
     extra: Mapping[str, object] = field(default_factory=dict)  # what the request said and the vendor repeats
 
     def phase(self, now: datetime) -> Phase:

@@ -68,6 +68,7 @@ class Purchase:
     charges: tuple[tuple[str, str, float], ...] = ()  # (quota, region, units) of one node
     lifetime_s: float | None = None  # the machine ends after so much running, and with it the bill
     notice_s: float = 120.0  # of a reclaim
+    user_data: str = ""  # what the machine is told at its start
     extra: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -308,6 +309,7 @@ class Market:
             ready_at=ready_at,
             address=address,
             port=port,
+            user_data=purchase.user_data,
             extra=dict(purchase.extra),
         )
         self._machines[serial] = self._with_fate(machine, purchase, pool)
