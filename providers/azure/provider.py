@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from orchestrator.domain.configuration import read
 from orchestrator.domain.contracts import Clock, Provider, ProviderContext, Survey
-from orchestrator.domain.errors import AuthError, ConfigError, LeaseNotFound, ProviderError, TransientError
+from orchestrator.domain.errors import AuthError, LeaseNotFound, ProviderError, TransientError
 from orchestrator.domain.lease import Boot, Endpoint, Lease, LeaseState
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.offerbook import OfferBook
@@ -20,6 +20,7 @@ from orchestrator.kit.keys import KeyRing
 from orchestrator.kit.tags import OWNER, TOKEN
 from providers.azure import machines, translate
 from providers.azure.client import Azure
+from providers.azure.keyless import AzurePrices
 from providers.azure.machines import Node
 from providers.azure.network import Network
 from providers.azure.purchase import Buyer
@@ -192,10 +193,13 @@ def _is_gpu(row: Document) -> bool:
 
 
 def create(context: ProviderContext) -> Provider:
-    """The entry point. Raises: ConfigError, MissingCredentials."""
+    """The entry point; without a subscription it is the public price list alone.
+
+    Raises: ConfigError, MissingCredentials.
+    """
     settings = read(AzureSettings, context.settings, where=f"providers.{NAME}")
     if not settings.subscription_id:
-        raise ConfigError(f"providers.{NAME}.subscription_id is missing: the GUID of the subscription that pays")
+        return AzurePrices(settings=settings, clock=context.clock)
     secret = None if settings.client_secret == AMBIENT else context.secret(settings.client_secret)
     return AzureProvider(
         owner=context.owner, settings=settings, secret=secret, clock=context.clock, state_dir=context.state_dir

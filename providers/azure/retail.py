@@ -31,6 +31,7 @@ class Price(NamedTuple):
 
     usd_per_hour: float
     source: str
+    size: str  # as Azure spells it
 
 
 class PriceList(NamedTuple):
@@ -88,7 +89,7 @@ def prices(items: Iterable[Document], region: str, *, currency: str, rates: Rate
             bad.append(str(error))
             continue
         if row is not None and row.since <= now:
-            rows.setdefault((row.size, row.billing), []).append(row)
+            rows.setdefault((row.size.lower(), row.billing), []).append(row)
     found: dict[tuple[str, Billing], Price] = {}
     unclear: list[str] = []
     for key, alike in rows.items():
@@ -98,7 +99,7 @@ def prices(items: Iterable[Document], region: str, *, currency: str, rates: Rate
             unclear.append(f"{key[0]} {key[1].value}")
             continue
         note = f" ({told.note})" if told.note else ""
-        found[key] = Price(told.usd, f"Azure Retail Prices, {now.astimezone(UTC):%Y-%m-%d}{note}")
+        found[key] = Price(told.usd, f"Azure Retail Prices, {now.astimezone(UTC):%Y-%m-%d}{note}", alike[0].size)
     gaps = [f"{region}: {len(bad)} rows of the price list left out: {bad[0]}"] if bad else []
     if unclear:
         words = "prices left out, contradictory or in a currency without a rate"
@@ -135,7 +136,7 @@ def _row(item: Document, region: str, currency: str) -> _Row | None:
     if price <= 0:
         raise ValueError(f"{size} ({sku}) costs {price:g}")
     return _Row(
-        size=size.lower(),
+        size=size,
         billing=Billing.SPOT if sku.endswith(" Spot") else Billing.ON_DEMAND,
         price=price,
         primary=item.raw("isPrimaryMeterRegion") is not False,

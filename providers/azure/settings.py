@@ -22,7 +22,7 @@ GROUP = re.compile(r"[A-Za-z0-9_().-]{0,89}[A-Za-z0-9_()-]")
 
 
 def _regions(value: object, place: str) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item for item in value):
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item.isalnum() for item in value):
         raise ConfigError(f"{place} is a list of regions such as eastus, not {value!r}")
     return tuple(dict.fromkeys(item.lower() for item in value))
 
@@ -39,6 +39,8 @@ def _subnets(value: object, place: str) -> Mapping[str, str]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AzureSettings:
     """Where and as whom we ask, what is read, and how machines are made.
+
+    Without `subscription_id` there is the public price list to look at and nothing to buy.
 
     `client_secret` is a reference such as `env:AZURE_CLIENT_SECRET`; `ambient` is the SDK's own chain (environment,
     managed identity, `az login`). `regions` empty stands for all that the subscription has. `control_cidr` is the one

@@ -116,6 +116,23 @@ def _shape(row: Document, name: str, region: str, gaps: Gaps) -> Shape | None:
     )
 
 
+def named(size: str, region: str) -> Shape | None:
+    """What the name of a size alone tells: no memory, no zones, no restrictions. None where it tells no GPUs."""
+    devices, vcpus = gpus(size, None), re.search(r"\d+", size)
+    if devices is None or vcpus is None:
+        return None
+    return Shape(
+        name=size,
+        region=region,
+        family="",
+        gpus=devices,
+        vcpus=float(vcpus[0]),
+        memory_gib=0.0,
+        zones=("",),
+        spot=True,
+    )
+
+
 def _number(text: str | None) -> float | None:
     try:
         return float(text) if text else None

@@ -9,16 +9,19 @@ from typing import Any
 
 import pytest
 
+from orchestrator.domain.contracts import Provider, ProviderContext, survey
 from orchestrator.domain.errors import (
     AuthError,
     CapacityError,
+    QuotaError,
     Scope,
     TransientError,
 )
 from orchestrator.domain.lease import Boot
 from orchestrator.domain.offer import Billing, Offer
+from orchestrator.domain.secret import Secret
 from orchestrator.simulation.clouds.faults import ALWAYS, Fault, Kind
-from providers.azure.provider import AzureProvider
+from providers.azure.provider import AzureProvider, create
 from tests.contract.azure_world import A10, A100, H100, World, pools, world
 
 BOOT = Boot(run_id="run-1")
@@ -177,3 +180,49 @@ def test_another_subscription_is_an_auth_error(azure: World) -> None:
 def test_an_authority_that_nobody_vouches_for_is_named(azure: World, tmp_path: Path) -> None:
     with pytest.raises(TransientError, match="TLS"):
         azure.provider(ca_file="").leases()
+
+
+# Without an account
+
+
+def keyless(served: World, **settings: object) -> Provider:
+    table = {"retail_url": served.url, "ca_file": str(served.tls.authority), "regions": ["eastus"], **settings}
+
+    def no_secret(reference: str) -> Secret:
+        raise AssertionError(f"nobody asks for {reference}")
+
+    return create(
+        ProviderContext(
+            owner="me", settings=table, secret=no_secret, clock=served.market.clock, state_dir=served.folder
+        )
+    )
+
+
+def test_prices_are_read_without_an_account_and_agree_with_those_of_one(azure: World) -> None:
+    with_account = {o.label: o.usd_per_hour for o in azure.provider(regions=("eastus",)).offers()}
+    azure.wire.forget()
+    found = survey(keyless(azure))
+    assert {o.label: o.usd_per_hour for o in found.book} == with_account
+    assert found.gaps == ()
+    assert azure.wire.counts() == {"RetailPrices": 1}
+
+
+def test_without_an_account_nothing_is_held_and_nothing_can_be_bought(azure: World) -> None:
+    provider = keyless(azure)
+    with pytest.raises(QuotaError, match="subscription_id"):
+        provider.acquire(provider.offers()[0], 1, token="dream", boot=Boot())
+    assert provider.leases() == []
+
+
+def test_a_price_list_without_end_or_cut_off_is_no_price_list(azure: World) -> None:
+    for kind in (Kind.ENDLESS, Kind.TRUNCATED, Kind.HTML, Kind.EMPTY_SUCCESS, Kind.THROTTLE):
+        fault(azure, kind, "RetailPrices", times=ALWAYS)
+        with pytest.raises(TransientError):
+            keyless(azure).offers()
+        azure.market.unscript()
+
+
+def test_a_region_that_the_price_list_does_not_know_is_a_gap_beside_the_others(azure: World) -> None:
+    found = survey(keyless(azure, regions=["eastus", "mars"]))
+    assert set(found.book.region.vocab) == {"eastus"}
+    assert found.gaps == ("mars: the price list has no machine with GPUs there",)

@@ -105,6 +105,7 @@ def test_codes_are_found_where_azure_puts_them(body: object, code: str) -> None:
         ({"image": "ubuntu"}, "publisher:offer:sku:version"),
         ({"end_identity": "'; rm -rf /"}, "identity"),
         ({"regions": "eastus"}, "list of regions"),
+        ({"regions": ["x' or 1 eq 1"]}, "list of regions"),
         ({"subnets": {"eastus": "mine"}}, "resource id of a subnet"),
         ({"ssh_port": 0}, "ssh_port"),
         ({"disk_gib": 0}, "disk_gib"),
