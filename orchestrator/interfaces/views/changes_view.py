@@ -29,6 +29,7 @@ from orchestrator.inventory.refresh import Outcome, Progress, Stage
 
 SHOWN = 20  # changes of one source
 HINT = "isoflop catalog diff"
+PUBLIC = ("--provider azure", "--from gpuhunt")  # what needs no account
 KINDS = tuple(Kind)
 OUTCOMES = (left("provider"), left("answer"), right("offers"), right("regions"), *(right(kind) for kind in KINDS))
 CHANGES = (
@@ -77,7 +78,8 @@ class RefreshReport:
         if told:
             blocks.append(line(said, code(HINT)))
         elif not any(outcome.problem for outcome in self.outcomes):
-            blocks.append(line("No provider with prices is on: turn one on in the settings, or import a catalogue."))
+            blocks.append(line("No provider with prices is on: turn one on in the settings, or fetch what is public:"))
+            blocks += [line(code(f"isoflop catalog refresh {how}"), indent=2) for how in PUBLIC]
         return trimmed(blocks)
 
     def document(self) -> object:

@@ -158,7 +158,7 @@ def test_without_a_provider_with_prices_it_says_what_to_do(
     monkeypatch.setenv("ISOFLOP_HOME", str(tmp_path / "fresh"))
     ran = cli("catalog", "refresh")
     assert ran.code == 0
-    assert "import a catalogue" in ran.out
+    assert "--from gpuhunt" in ran.out
 
 
 @pytest.mark.usefixtures("home", "clock")
