@@ -134,3 +134,9 @@ class SimulatedAws(CloudAccount):
     def use_quota_up(self, offer: Offer) -> None:
         """See Account."""
         self.market.set_quota("aws", quota_of(offer.instance_type, offer.billing), 0.0, offer.region)
+
+
+def offer_of(provider: AwsProvider, instance_type: str, billing: Billing = Billing.ON_DEMAND) -> Offer:
+    """The first of those on sale."""
+    found = [offer for offer in provider.offers() if (offer.instance_type, offer.billing) == (instance_type, billing)]
+    return found[0]

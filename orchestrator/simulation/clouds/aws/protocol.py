@@ -184,7 +184,7 @@ def _query(request: Request, operation: Any) -> dict[str, Any]:
         params: dict[str, Any] = PROTOCOL_PARSERS[described.metadata["protocol"]](operation).parse(_part(values=sent))
     except (TypeError, ValueError) as error:
         raise AwsError("InvalidParameterValue", f"a value has the wrong type: {error}") from error
-    again = create_serializer(described.metadata["protocol"]).serialize_to_request(params, operation)["body"]
+    again = create_serializer(described.metadata["protocol"], False).serialize_to_request(params, operation)["body"]
     unknown = sorted(set(sent) - set(again))
     if unknown:
         raise AwsError("UnknownParameter", f"The parameter {unknown[0]} is not recognized")

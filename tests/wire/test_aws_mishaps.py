@@ -1,0 +1,153 @@
+"""What is taken back and what goes wrong at AWS, through boto3 and over HTTP, at the simulated AWS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("boto3", reason="AWS's SDK is not installed (extra aws)")
+pytest.importorskip("moto", reason="moto is not installed (extra clouds)")
+
+from orchestrator.domain.errors import AuthError, TransientError
+from orchestrator.domain.lease import Boot, LeaseState
+from orchestrator.domain.offer import Billing
+from orchestrator.simulation.clouds.aws.network import ACCOUNT
+from orchestrator.simulation.clouds.aws.queue import QUEUE
+from orchestrator.simulation.clouds.faults import ALWAYS, Kind
+from orchestrator.simulation.clouds.machines import End
+from orchestrator.testing.accounts import OWNER, release_fully, until_ready
+from tests.wire.aws_cloud import SimulatedAws, offer_of, usual_pools
+
+BOOT = Boot(run_id="run-7")
+
+
+@pytest.fixture
+def aws(tmp_path: Path) -> Iterator[SimulatedAws]:
+    with SimulatedAws(tmp_path) as cloud:
+        yield cloud
+
+
+# Being taken back
+
+
+def test_a_spot_interruption_is_announced_two_minutes_ahead(aws: SimulatedAws) -> None:
+    provider = aws.made(OWNER)
+    lease = until_ready(
+        aws, provider, provider.acquire(offer_of(provider, "p5.48xlarge", Billing.SPOT), 2, token="doomed", boot=BOOT)
+    )
+    aws.market.end(aws.machines()[0].serial, End.PREEMPTED, notice_s=120.0)
+    (notice,) = provider.reclaims()
+    assert notice.lease_id == lease.id
+    assert (notice.at - aws.clock.now()).total_seconds() == pytest.approx(120.0, abs=1.0)
+    aws.wait(300)
+    (left,) = provider.leases()
+    assert (left.state, len(left.endpoints), left.nodes) == (LeaseState.RECLAIMING, 1, 2)
+    assert [each.lease_id for each in provider.reclaims()] == [lease.id]
+    release_fully(aws, provider, lease.id)
+    assert not aws.machines()
+
+
+def test_a_retirement_of_a_machine_on_demand_is_announced(aws: SimulatedAws) -> None:
+    provider = aws.made(OWNER)
+    until_ready(aws, provider, provider.acquire(offer_of(provider, "g6.xlarge"), 1, token="old", boot=BOOT))
+    aws.market.end(aws.machines()[0].serial, End.PREEMPTED, notice_s=1200.0)
+    (notice,) = provider.reclaims()
+    assert (notice.at - aws.clock.now()).total_seconds() == pytest.approx(1200.0, abs=1.0)
+
+
+def test_warnings_in_a_queue_are_heard_by_every_process_and_others_messages_stay(aws: SimulatedAws) -> None:
+    url = f"{aws.server.url}/{ACCOUNT}/{QUEUE}"
+    provider = aws.made(OWNER, reclaim_queue_url=url, heed_rebalance=True)
+    lease = until_ready(aws, provider, provider.acquire(offer_of(provider, "g6.xlarge"), 1, token="q", boot=BOOT))
+    now = aws.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    (instance,) = _instance_ids(aws)
+    for number, (kind, about) in enumerate(
+        (
+            ("EC2 Instance Rebalance Recommendation", instance),
+            ("EC2 Spot Instance Interruption Warning", "i-somebodyelses"),
+        )
+    ):
+        detail = {"instance-id": about}
+        aws.aws.queue.post({"id": f"own-{number}", "detail-type": kind, "time": now, "detail": detail})
+    assert [notice.lease_id for notice in provider.reclaims()] == [lease.id]
+    assert [notice.lease_id for notice in aws.made(OWNER).reclaims()] == [lease.id]
+    assert [held.state for held in aws.made(OWNER).leases()] == [LeaseState.RECLAIMING]
+    assert aws.wire.counts()["DeleteMessage"] == 1
+
+
+def test_a_rebalance_recommendation_is_a_hint_alone_unless_it_is_heeded(aws: SimulatedAws) -> None:
+    provider = aws.made(OWNER, reclaim_queue_url=f"{aws.server.url}/{ACCOUNT}/{QUEUE}")
+    until_ready(aws, provider, provider.acquire(offer_of(provider, "g6.xlarge"), 1, token="q", boot=BOOT))
+    (instance,) = _instance_ids(aws)
+    event = {"id": "hint", "detail-type": "EC2 Instance Rebalance Recommendation", "time": "2026-11-20T12:00:00Z"}
+    aws.aws.queue.post({**event, "detail": {"instance-id": instance}})
+    assert not provider.reclaims()
+
+
+def _instance_ids(aws: SimulatedAws) -> list[str]:
+    from orchestrator.simulation.clouds.aws.states import id_of
+
+    return [id_of(machine) for machine in aws.machines()]
+
+
+# What goes wrong
+
+
+def test_one_region_that_does_not_answer_hides_no_lease(aws: SimulatedAws) -> None:
+    provider = aws.made(OWNER)
+    provider.acquire(offer_of(provider, "g6.xlarge"), 1, token="held", boot=BOOT)
+    aws.script(Kind.ERROR, "DescribeInstances", where="eu-west-1")
+    with pytest.raises(TransientError, match="eu-west-1"):
+        provider.leases()
+
+
+def test_a_read_waits_as_long_as_it_is_asked_to(aws: SimulatedAws) -> None:
+    provider = aws.made(OWNER)
+    provider.leases()
+    aws.script(Kind.THROTTLE, "DescribeInstances", times=1, seconds=17.0)
+    before = aws.clock.now()
+    provider.leases()
+    assert (aws.clock.now() - before).total_seconds() >= 17.0
+
+
+def test_a_wrong_secret_is_refused_by_its_signature(aws: SimulatedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.wire import aws_cloud
+
+    monkeypatch.setitem(aws_cloud.SECRETS, "env:SECRET", "canary-of-a-wrong-secret")
+    with pytest.raises(AuthError, match="AuthFailure") as refused:
+        aws.made(OWNER).offers()
+    assert "canary" not in str(refused.value)
+
+
+def test_a_connection_that_cannot_be_trusted_is_named(tmp_path: Path, aws: SimulatedAws) -> None:
+    from orchestrator.simulation.clouds.serving import Server, make_tls
+
+    with Server(aws.wire, tls=make_tls(tmp_path / "tls")) as secured:
+        with pytest.raises(TransientError, match="TLS"):
+            aws.made(OWNER, endpoint_url=secured.url).offers()
+        trusting = aws.made(OWNER, endpoint_url=secured.url, ca_file=str(tmp_path / "tls" / "authority.pem"))
+        assert len(trusting.offers()) == len(usual_pools())
+
+
+def test_an_address_where_nobody_is_fails_at_once(aws: SimulatedAws) -> None:
+    with pytest.raises(TransientError, match=r"EndpointConnectionError|ConnectTimeout"):
+        aws.made(OWNER, endpoint_url="http://127.0.0.1:9").leases()
+
+
+def test_a_release_right_after_a_purchase_that_hides_is_not_taken_for_done(aws: SimulatedAws) -> None:
+    provider = aws.made(OWNER)
+    aws.hide_next(45.0)
+    lease = provider.acquire(offer_of(provider, "g6.xlarge"), 1, token="shy", boot=BOOT)
+    with pytest.raises(TransientError, match="too young"):
+        provider.release(lease.id)
+    aws.wait(46)
+    release_fully(aws, provider, lease.id)
+    assert not aws.machines()
+
+
+def test_pages_that_go_round_are_no_list(aws: SimulatedAws) -> None:
+    aws.script(Kind.ENDLESS, "DescribeInstances", times=ALWAYS)
+    with pytest.raises(TransientError, match="circle"):
+        aws.made(OWNER).leases()
