@@ -139,7 +139,7 @@ class Kube:
         try:
             content: bytes = call().data
         except ApiException as error:
-            raise self._judged(error) from None  # its text has the request's headers, and with them the token
+            raise self._judged(error) from None  # its text is the whole answer, headers and all
         except (urllib3.exceptions.TimeoutError, TimeoutError) as error:
             raise TransientError(NAME, f"{self.endpoint}: no answer in time") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import NamedTuple
 
 from orchestrator.domain.configuration import read
@@ -44,9 +45,11 @@ from providers.coreweave.translate import (
     selector,
     verdict,
 )
+from providers.coreweave.unsold import Unsold
 
 POLL_S = 2.0
 AGAIN_S = 15.0
+TYPE_FIELD = "spec.instanceType"  # in a refusal: the zone does not have the type
 SHOWN = 3  # examples in a gap
 
 
@@ -68,10 +71,17 @@ class CoreWeaveProvider:
     name = NAME
 
     def __init__(
-        self, *, owner: str, settings: CoreWeaveSettings, client: CoreWeaveClient, prices: PriceList, clock: Clock
+        self,
+        *,
+        owner: str,
+        settings: CoreWeaveSettings,
+        client: CoreWeaveClient,
+        prices: PriceList,
+        unsold: Unsold,
+        clock: Clock,
     ) -> None:
         self._owner, self._settings, self._client = owner, settings, client
-        self._prices, self._clock = prices, clock
+        self._prices, self._unsold, self._clock = prices, unsold, clock
 
     def offers(self) -> OfferBook:
         """What can be asked for in the zones of our clusters. Raises: AuthError, TransientError."""
@@ -83,9 +93,10 @@ class CoreWeaveProvider:
         unpriced: Counter[str] = Counter()
         now = self._clock.now()
         zones = list(dict.fromkeys(each.zone for each in self._clusters() if each.usable))
+        unsold = self._unsold.at(now)
         for zone in zones:
             found, unknown = self._prices.offers(zone, now)
-            rows += found
+            rows += [replace(each, available=0) if (zone, each.instance_type) in unsold else each for each in found]
             unpriced.update(unknown)
         return Survey(OfferBook.of(rows), tuple(_gaps(zones, unpriced, rows)))
 
@@ -180,6 +191,8 @@ class CoreWeaveProvider:
                 raise TransientError(NAME, f"the pool came and went: {error.detail}", POLL_S) from error
             return found
         except Refused as error:
+            if TYPE_FIELD in error.detail:
+                self._unsold.note(cluster.zone, offer.instance_type, self._clock.now())
             raise CapacityError(NAME, f"{offer.label}: {error.detail}", Scope.ZONE) from error
         except LeaseNotFound as error:
             raise TransientError(NAME, f"{cluster.name} knows no NodePools: {error.detail}", 60.0) from error
@@ -305,5 +318,11 @@ def create(context: ProviderContext) -> Provider:
         clock=context.clock,
     )
     listed = listprices.of(NAME) if settings.list_prices else ()
-    prices = PriceList(listed, settings.rates)
-    return CoreWeaveProvider(owner=context.owner, settings=settings, client=client, prices=prices, clock=context.clock)
+    return CoreWeaveProvider(
+        owner=context.owner,
+        settings=settings,
+        client=client,
+        prices=PriceList(listed, settings.rates),
+        unsold=Unsold(context.state_dir / "unsold.json"),
+        clock=context.clock,
+    )

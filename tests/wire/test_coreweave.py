@@ -138,10 +138,14 @@ def test_a_quota_that_is_too_small_refuses_the_pool(cloud: Scene) -> None:
     assert cloud.live() == []
 
 
-def test_a_type_that_its_zone_does_not_have_is_a_matter_of_the_zone(cloud: Scene) -> None:
+def test_a_type_that_its_zone_does_not_have_is_a_matter_of_the_zone_and_known_for_a_day(cloud: Scene) -> None:
     there = replace(cloud.offer(RACKS), zone=WEST.key.zone, region=WEST.key.region)
+    assert cloud.offer(replace(RACKS, key=RACKS.key._replace(zone=WEST.key.zone))).available is None
     with pytest.raises(CapacityError, match="not available in US-WEST-01A"):
         cloud.provider().acquire(there, 18, token="run-1-1", boot=Boot())
+    assert cloud.offer(replace(RACKS, key=RACKS.key._replace(zone=WEST.key.zone))).available == 0
+    cloud.market.clock.advance(25 * 3600.0)
+    assert cloud.offer(replace(RACKS, key=RACKS.key._replace(zone=WEST.key.zone))).available is None
 
 
 def test_racks_are_sold_whole(cloud: Scene) -> None:
