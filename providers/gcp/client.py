@@ -245,9 +245,13 @@ class Client:
         return pages(NAME, fetch, lambda page: page.next_page_token)
 
     def _page(self, what: str, method: Callable[[], Callable[..., Any]], request: Any) -> Any:
-        """One page as it came: the SDK's own reader of all pages does not see that they go round in a circle."""
+        """One page as it came: the SDK's own reader of all pages does not see that they go round in a circle.
+
+        The message beneath the SDK's wrapper, which takes ten times as long to read: price lists have 40 000 rows.
+        """
         try:
-            return next(iter(self._read(what, method, request).pages))
+            page = next(iter(self._read(what, method, request).pages))
+            return type(page).pb(page)
         except NotThere as error:
             raise AuthError(NAME, f"{error}; is there a project {self._project}?") from error
 
@@ -318,7 +322,7 @@ def _machine_type(scope: str, item: Any) -> MachineType:
 
 
 def _sku(item: Any) -> Sku:
-    newest = max(item.pricing_info, key=lambda info: info.effective_time.timestamp(), default=None)
+    newest = max(item.pricing_info, key=lambda info: info.effective_time.seconds, default=None)
     unit, currency, nanos = "", "USD", None
     if newest is not None:
         tiers = newest.pricing_expression.tiered_rates

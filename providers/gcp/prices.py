@@ -17,24 +17,21 @@ SSD_GIB = 375
 CORE, RAM, GPU, SSD, SLICE = "core", "ram", "gpu", "ssd", "slice"
 UNITS: Mapping[str, str] = MappingProxyType({CORE: "h", RAM: "GiBy.h", GPU: "h", SLICE: "h", SSD: "GiBy.mo"})
 
-# Other ways to buy the same part. Descriptions are those that public price catalogues matched in 2026-08.
+# Descriptions, in lower case, as public price catalogues matched them in 2026-08.
+# First, other ways to buy the same part:
 OTHER_WAYS = re.compile(
     r"commitment|sole tenancy|custom|premium|reserv|suspended|dws|calendar|flex[ -]?start|workstation|vws",
-    re.IGNORECASE,
 )
-SPOT = re.compile(r"\bspot preemptible\b", re.IGNORECASE)
+SPOT = re.compile(r"\bspot preemptible\b")
 HOST = re.compile(
     r"(?:spot preemptible )?(?P<series>a2|a3 ?(?:plus|mega|ultra)|a3|g2|g4|n1 predefined) instance (?P<part>core|ram)"
     r"(?: running)? in .+",
-    re.IGNORECASE,
 )
 DEVICE = re.compile(
-    r"(?:spot preemptible )?(?P<device>.+?) gpu(?: attached to spot preemptible vms)?(?: running)? in .+", re.IGNORECASE
+    r"(?:spot preemptible )?(?P<device>.+?) gpu(?: attached to spot preemptible vms)?(?: running)? in .+"
 )
-WHOLE_SLICE = re.compile(r"(?:spot preemptible )?a4 nvidia b200 \(1 gpu slice\).*", re.IGNORECASE)
-LOCAL_DISK = re.compile(
-    r"ssd backed local storage(?: attached to spot preemptible vms)?(?: running)?(?: in .+)?", re.IGNORECASE
-)
+WHOLE_SLICE = re.compile(r"(?:spot preemptible )?a4 nvidia b200 \(1 gpu slice\).*")
+LOCAL_DISK = re.compile(r"ssd backed local storage(?: attached to spot preemptible vms)?(?: running)?(?: in .+)?")
 SERIES: Mapping[str, str] = MappingProxyType({"a3mega": "a3plus", "n1predefined": "n1"})
 DEVICES: Mapping[str, str] = MappingProxyType(
     {
@@ -131,31 +128,33 @@ class PriceList:
 
 def parts_of(sku: Sku) -> tuple[Part, ...]:
     """What the row prices, once for each of its regions; nothing for what no machine of ours is made of."""
-    described = sku.description
-    if sku.usage not in {"OnDemand", "Preemptible"} or OTHER_WAYS.search(described):
+    if sku.usage not in {"OnDemand", "Preemptible"}:
+        return ()
+    words = sku.description.lower()
+    part = _part(words)
+    if part is None or OTHER_WAYS.search(words):
         return ()
     # Some rows of spot B200 are typed as on demand, so the description decides; one that does not say spot and is
     # typed so is of an older kind.
-    spot = SPOT.search(described) is not None
+    spot = SPOT.search(words) is not None
     if not spot and sku.usage == "Preemptible":
         return ()
-    part = _part(described)
-    return () if part is None else tuple(Part(*part, region, spot) for region in sku.regions)
+    return tuple(Part(*part, region, spot) for region in sku.regions)
 
 
-def _part(described: str) -> tuple[str, str] | None:
-    if WHOLE_SLICE.fullmatch(described):
-        return SLICE, "nvidia-b200"
-    if LOCAL_DISK.fullmatch(described):
-        return SSD, ""
-    if found := HOST.fullmatch(described):
-        series = found["series"].lower().replace(" ", "")
-        return found["part"].lower(), SERIES.get(series, series)
-    if found := DEVICE.fullmatch(described):
-        words = found["device"].lower().removeprefix("nvidia ").removeprefix("tesla ")
-        if words in DEVICES:
-            return GPU, DEVICES[words]
-    return None
+def _part(words: str) -> tuple[str, str] | None:
+    """Most of forty thousand rows are of other things: each is looked at by the one expression that may fit."""
+    if " instance " in words:
+        found = HOST.fullmatch(words)
+        series = found["series"].replace(" ", "") if found else ""
+        return (found["part"], SERIES.get(series, series)) if found else None
+    if "gpu slice" in words:
+        return (SLICE, "nvidia-b200") if WHOLE_SLICE.fullmatch(words) else None
+    if " gpu " in words:
+        found = DEVICE.fullmatch(words)
+        device = found["device"].removeprefix("nvidia ").removeprefix("tesla ") if found else ""
+        return (GPU, DEVICES[device]) if device in DEVICES else None
+    return (SSD, "") if LOCAL_DISK.fullmatch(words) else None
 
 
 def _fault(sku: Sku, part: Part) -> str:

@@ -83,18 +83,19 @@ def test_a_price_that_moves_is_seen_when_the_kept_ones_are_old(cloud: Cloud) -> 
     assert offer(provider, "g2-standard-4").usd_per_hour == pytest.approx(1.5 * before, rel=1e-9)
 
 
-def test_long_lists_come_in_pages_and_no_row_is_lost(tmp_path: Path) -> None:
-    zones = [f"us-central{number // 4 + 1}-{'abcd'[number % 4]}" for number in range(240)]
-    (spot,) = (pool for pool in pools() if pool.key.instance_type == "g2-standard-4" and "spot" in pool.key)
+def test_ten_thousand_offers_come_in_pages_and_none_is_lost(tmp_path: Path) -> None:
+    zones = [f"us-central{number // 4 + 1}-{'abcd'[number % 4]}" for number in range(320)]
+    both = [pool for pool in pools() if pool.key.instance_type == "g2-standard-4"]
     sold = [
-        replace(spot, key=spot.key._replace(region=zone[:-2], zone=zone, instance_type=name), vcpus=cpus)
+        replace(pool, key=pool.key._replace(region=zone[:-2], zone=zone, instance_type=name), vcpus=float(cpus))
         for zone in zones
-        for name, cpus in (("g2-standard-4", 4.0), ("g2-standard-8", 8.0), ("g2-standard-12", 12.0))
+        for pool in both
+        for name, cpus in ((f"g2-standard-{cpus}", cpus) for cpus in range(4, 20))
     ]
     with served(tmp_path, sold=tuple(sold)) as cloud:
         book = cloud.provider().offers()
-        assert len(book) == 720
-        assert cloud.wire.counts()["compute.machineTypes.aggregatedList"] == 2
+        assert len(book) == 10240
+        assert cloud.wire.counts()["compute.machineTypes.aggregatedList"] == 11
 
 
 def test_quotas_are_nodes_and_devices_without_a_metric_have_none(cloud: Cloud) -> None:
@@ -118,6 +119,13 @@ def test_advice_is_asked_for_the_types_that_the_settings_name(cloud: Cloud) -> N
     assert found["us-central1", "a2-highgpu-1g", Billing.ON_DEMAND] is None
     assert survey.gaps == ("a9-highgpu-1g: no such machine type to ask advice on",)
     assert cloud.wire.counts()["compute.advice.capacity"] == 2
+
+
+def test_an_sdk_that_cannot_ask_for_advice_is_told(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("google.cloud.compute_v1.AdviceClient")
+    survey = cloud.provider(advise=["a2-highgpu-1g"]).survey()
+    assert survey.gaps == ("advice on capacity: the installed google-cloud-compute is too old to ask for it",)
+    assert len(survey.book) == len(cloud.market.pools)
 
 
 def test_regions_can_be_narrowed_and_an_unknown_one_is_a_gap(cloud: Cloud) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -150,11 +151,15 @@ class GoogleCloud:
 
     def machine_types(self, request: Request, _: Mapping[str, str], __: Any) -> Json:
         """compute.machineTypes.aggregatedList."""
+        return self._by_zone(request, self._machine_types, of="machineTypes", kind="compute#machineTypeAggregatedList")
+
+    @cached_property
+    def _machine_types(self) -> list[tuple[str, Json]]:
+        """By zone; they stay as they are, and a list of thousands has many pages."""
         found = {(key.zone, form.machine_type): form for key, form in self._forms.items()}
-        items = [
-            (place[0], documents.machine_type_json(form, place[0], self._root)) for place, form in sorted(found.items())
+        return [
+            (zone, documents.machine_type_json(form, zone, self._root)) for (zone, _), form in sorted(found.items())
         ]
-        return self._by_zone(request, items, of="machineTypes", kind="compute#machineTypeAggregatedList")
 
     def regions(self, request: Request, _: Mapping[str, str], __: Any) -> Json:
         """compute.regions.list."""
