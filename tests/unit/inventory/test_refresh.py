@@ -162,5 +162,23 @@ def test_an_adapter_that_speaks_for_another_is_a_fault(tmp_path: Path) -> None:
         run(tmp_path, Fake("acme", ZeroDivisionError()))
 
 
+def test_refreshes_at_the_same_time_leave_whole_files(tmp_path: Path) -> None:
+    prices = [float(number) for number in range(1, 9)]
+
+    def one(price: float) -> None:
+        run(tmp_path, Fake("acme", sold(*(offer(region=region, usd_per_hour=price) for region in "abc"))))
+
+    threads = [threading.Thread(target=one, args=(price,)) for price in prices]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [kept] = refreshed.load(tmp_path)
+    assert len({each.usd_per_hour for each in kept.book}) == 1, "of one answer"
+    known = history.load(tmp_path)["live-acme"]
+    assert set(known.usd_per_hour.tolist()) <= set(prices)
+    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".offers", ".prices"}
+
+
 def test_nobody_to_ask_is_no_outcome(tmp_path: Path) -> None:
     assert run(tmp_path)[0] == {}
