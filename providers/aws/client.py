@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from botocore.exceptions import (
     ClientError,
     CredentialRetrievalError,
     NoCredentialsError,
+    ParamValidationError,
     PartialCredentialsError,
     SSLError,
     TokenRetrievalError,
@@ -38,6 +40,7 @@ S = TypeVar("S")
 ATTEMPTS = 4  # of a read; a write is sent once: nobody knows what the lost one did
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
 CONNECTIONS = 32
+PARAMETER = re.compile(r"for parameter ([\w.\[\]]+)")
 NO_CREDENTIALS = (
     NoCredentialsError,
     PartialCredentialsError,
@@ -133,6 +136,10 @@ class Client:
             raise TransientError(NAME, f"{call}: the connection cannot be trusted (TLS)", 60.0) from error
         except ResponseParserError:
             raise TransientError(NAME, f"{call}: the answer cannot be read: cut off, or a web page?", 5.0) from None
+        except ParamValidationError as error:
+            # Its text quotes values, and the machine's host key is one of them.
+            named = ", ".join(sorted(set(PARAMETER.findall(str(error))))) or "a parameter"
+            raise Rejected(NAME, f"{call}: the SDK takes no such {named}", "InvalidParameterValue") from None
         except BotoCoreError as error:
             raise TransientError(NAME, f"{call}: {_brief(error)}") from error
         return Document(answer, call)

@@ -14,6 +14,7 @@ from providers.aws.refusals import NAME
 from providers.aws.translate import Price, Running, Type
 
 EXAMPLES = 3
+EFA = "efa"
 LISTED, SPOT, RESERVED = "AWS Price List API", "EC2 spot price history", "EC2 capacity block offerings"
 
 
@@ -109,7 +110,7 @@ def _plain(region: str, zone: Zone, kind: Type, facts: Facts, now: datetime) -> 
         usd_per_hour=0.0,
         available=None,
         tier=known.tier,
-        fabric=known.fabric,
+        fabric="ethernet" if known.fabric == EFA and not kind.efa else known.fabric,
         vcpus=kind.vcpus,
         host_memory_gib=kind.host_memory_gib,
         interruption_rate=None,

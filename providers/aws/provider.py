@@ -126,7 +126,10 @@ class AwsProvider:
             if isinstance(error, TransientError):
                 raise TransientError(NAME, f"{region}: {error.detail}", error.retry_after_s) from error
             raise error
-        return found
+        return {
+            region: [machines for machines in leases if machines[0].tags.get(OWNER) == self._owner]
+            for region, leases in found.items()
+        }
 
     def _lease(self, machines: Sequence[Machine], warned: Mapping[str, object]) -> Lease:
         return records.lease(

@@ -48,7 +48,12 @@ class Launcher:
         Raises: AuthError, TransientError.
         """
         filters = [{"Name": f"tag:{TOKEN}", "Values": [token]}, {"Name": f"tag:{OWNER}", "Values": [self._owner]}]
-        return self.described(region, filters)
+        # A filter's value may hold wildcards, so what it lets pass is looked at again.
+        return [
+            machines
+            for machines in self.described(region, filters)
+            if (machines[0].tags.get(TOKEN), machines[0].tags.get(OWNER)) == (token, self._owner)
+        ]
 
     def described(self, region: str, filters: Sequence[Mapping[str, object]]) -> list[list[Machine]]:
         """Machines by reservation. Raises: AuthError, TransientError."""
@@ -132,7 +137,7 @@ class Launcher:
             "MaxCount": nodes,
             "UserData": user_data(order.boot, identity),
             "InstanceInitiatedShutdownBehavior": "terminate",  # so that the machine's own end ends the bill
-            "NetworkInterfaces": [self._interface(offer, nodes, subnet.id, self._ground.group(region, subnet.vpc))],
+            "NetworkInterfaces": [self._interface(order, subnet.id, self._ground.group(region, subnet.vpc))],
             "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 2},
             "TagSpecifications": [{"ResourceType": each, "Tags": tags} for each in kinds],
         }
@@ -146,7 +151,7 @@ class Launcher:
             params["IamInstanceProfile"] = {"Name": settings.instance_profile}
         return params
 
-    def _interface(self, offer: Offer, nodes: int, subnet: str, group: str) -> dict[str, object]:
+    def _interface(self, order: Order, subnet: str, group: str) -> dict[str, object]:
         interface: dict[str, object] = {
             "DeviceIndex": 0,
             "SubnetId": subnet,
@@ -154,7 +159,7 @@ class Launcher:
             "AssociatePublicIpAddress": self._settings.public_addresses,
             "DeleteOnTermination": True,
         }
-        if offer.fabric == "efa" and nodes > 1:
+        if order.kind.efa and order.nodes > 1:
             interface["InterfaceType"] = "efa"
         return interface
 

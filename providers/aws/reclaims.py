@@ -52,22 +52,23 @@ class Warnings:
         return found
 
     def _retired(self, region: str, ids: Sequence[str]) -> dict[str, datetime]:
-        found = {}
-        for some in _chunks(ids):
-            # A filter, since an id that EC2 does not know yet would fail the whole question.
-            for row in self._client.each(
-                "ec2",
-                region,
-                "DescribeInstanceStatus",
-                "InstanceStatuses",
-                Filters=[{"Name": "event.code", "Values": sorted(RETIRES)}],
-                IncludeAllInstances=True,
-            ):
-                machine = row.text("InstanceId")
-                for event in row.each("Events"):
-                    over = event.text("Description", "").startswith(("[Completed]", "[Canceled]"))
-                    if machine in some and event.text("Code") in RETIRES and not over:
-                        found[machine] = moment(event, "NotBefore")
+        if not ids:
+            return {}
+        found, ours = {}, frozenset(ids)
+        # Not by id: one that EC2 does not know yet would fail the whole question.
+        for row in self._client.each(
+            "ec2",
+            region,
+            "DescribeInstanceStatus",
+            "InstanceStatuses",
+            Filters=[{"Name": "event.code", "Values": sorted(RETIRES)}],
+            IncludeAllInstances=True,
+        ):
+            machine = row.text("InstanceId")
+            for event in row.each("Events"):
+                over = event.text("Description", "").startswith(("[Completed]", "[Canceled]"))
+                if machine in ours and event.text("Code") in RETIRES and not over:
+                    found[machine] = moment(event, "NotBefore")
         return found
 
     # The queue

@@ -41,6 +41,7 @@ class Type(NamedTuple):
     architecture: str  # "x86_64", "arm64"
     neuron: bool  # AWS's own accelerators, which need another image
     bare_metal: bool
+    efa: bool  # whether it has Elastic Fabric Adapters
 
 
 class Price(NamedTuple):
@@ -73,6 +74,7 @@ def instance_type(row: Document) -> Type | None:
         architecture="arm64" if "arm64" in architectures else "x86_64",
         neuron=neuron,
         bare_metal=row.raw("BareMetal") is True,
+        efa="NetworkInfo" in row and row.within("NetworkInfo").raw("EfaSupported") is True,
     )
 
 

@@ -18,7 +18,7 @@ from orchestrator.simulation.clouds.aws.queue import QUEUE
 from orchestrator.simulation.clouds.faults import ALWAYS, Kind
 from orchestrator.simulation.clouds.machines import End
 from orchestrator.testing.accounts import OWNER, release_fully, until_ready
-from tests.wire.aws_cloud import SimulatedAws, offer_of, usual_pools
+from tests.wire.aws_cloud import SimulatedAws, offer_of, pools, usual_pools
 
 BOOT = Boot(run_id="run-7")
 
@@ -151,3 +151,92 @@ def test_pages_that_go_round_are_no_list(aws: SimulatedAws) -> None:
     aws.script(Kind.ENDLESS, "DescribeInstances", times=ALWAYS)
     with pytest.raises(TransientError, match="circle"):
         aws.made(OWNER).leases()
+
+
+# Credentials
+
+
+@pytest.fixture
+def no_chain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """The SDK's own chain finds nothing, whatever the machine has."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    return monkeypatch
+
+
+AMBIENT = {"access_key_id": "ambient", "secret_access_key": "ambient"}
+
+
+def test_without_any_credentials_the_provider_is_off_and_says_so(
+    aws: SimulatedAws, no_chain: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(AuthError, match="no credentials"):
+        aws.made(OWNER, **AMBIENT).offers()
+
+
+def test_the_sdks_own_chain_is_used_where_it_is_left_to_it(aws: SimulatedAws, no_chain: pytest.MonkeyPatch) -> None:
+    from orchestrator.simulation.clouds.aws.app import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+
+    no_chain.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
+    no_chain.setenv("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
+    assert len(aws.made(OWNER, **AMBIENT).offers()) == len(usual_pools())
+
+
+def test_temporary_credentials_sign_with_their_token(aws: SimulatedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.wire import aws_cloud
+
+    monkeypatch.setitem(aws_cloud.SECRETS, "env:TOKEN", "a-token")
+    provider = aws.made(OWNER, session_token="env:TOKEN")
+    assert len(provider.offers()) == len(usual_pools())
+    aws.script(Kind.EXPIRED)
+    with pytest.raises(AuthError, match="run out"):
+        provider.leases()
+
+
+def test_a_fault_of_the_sdk_with_a_value_does_not_repeat_the_value(aws: SimulatedAws) -> None:
+    provider = aws.made(OWNER)
+    with pytest.raises(TransientError, match="ImageId") as refused:
+        provider._client.once("ec2", "us-east-1", "RunInstances", MinCount=1, MaxCount=1, ImageId=["canary-of-a-value"])
+    assert "canary" not in repr(refused.value)
+    assert refused.value.__cause__ is None
+
+
+# As it is served
+
+
+def test_the_settings_that_a_served_cloud_prints_are_all_that_an_adapter_needs(tmp_path: Path) -> None:
+    from orchestrator.credentials import resolve
+    from orchestrator.domain.contracts import ProviderContext
+    from orchestrator.simulation.clouds.clock import MarketClock
+    from orchestrator.simulation.clouds.market import Market
+    from orchestrator.simulation.clouds.serve import Clouds
+    from providers.aws.provider import create
+    from tests.wire.aws_cloud import START
+
+    market = Market(usual_pools(), seed=1, clock=MarketClock(START))
+    with Clouds(market, tmp_path / "clouds", names=["aws"]) as clouds:
+        context = ProviderContext(
+            owner=OWNER,
+            settings=clouds.served().tables["aws"],
+            secret=resolve,
+            clock=market.clock,
+            state_dir=tmp_path,
+        )
+        assert len(create(context).offers()) == len(usual_pools())
+
+
+def test_an_interface_for_efa_goes_to_types_that_have_one(tmp_path: Path) -> None:
+    stock = [
+        *pools("us-east-1/us-east-1a", "p5.48xlarge", "H100-SXM", 8, (55.04, None)),
+        *pools("us-east-1/us-east-1a", "trn1.2xlarge", "Trainium", 1, (1.34, None)),
+    ]
+    with SimulatedAws(tmp_path, stock) as aws:
+        provider = aws.made(OWNER)
+        fabrics = {offer.instance_type: offer.fabric for offer in provider.offers()}
+        assert fabrics == {"p5.48xlarge": "efa", "trn1.2xlarge": "ethernet"}
+        for name in fabrics:
+            provider.acquire(offer_of(provider, name), 2, token=f"pair-{name}", boot=BOOT)
+        assert len(aws.machines()) == 4

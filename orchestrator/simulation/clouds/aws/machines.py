@@ -90,6 +90,9 @@ class Instances:
         if runs_on != architecture(self._catalogue.describe(call.region, name)):
             text = f"The architecture of the instance type does not match the architecture '{runs_on}' of the AMI"
             raise AwsError("InvalidParameterValue", text)
+        efa = self._catalogue.describe(call.region, name)["NetworkInfo"].get("EfaSupported")
+        if interface.get("InterfaceType") == "efa" and not efa:
+            raise AwsError("InvalidParameterCombination", f"EFA interfaces are not supported on {name}")
         most = params.get("InstanceMarketOptions", {}).get("SpotOptions", {}).get("MaxPrice")
         if most is not None and float(most) < self._market.price(pool.key):
             raise AwsError(
