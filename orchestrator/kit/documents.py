@@ -49,7 +49,7 @@ class Document:
             return default
         try:
             number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
-        except ValueError:
+        except (ValueError, OverflowError):
             number = None
         if number is None or not isfinite(number):
             raise Malformed(f"{self.place}.{name} is {_kind(value)}, not a number")
