@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # a plan knows no events and no leases, and their classes tak
     from orchestrator.domain.events import Event, Recorded, Submitted
     from orchestrator.domain.job import Handle, Job, JobStatus
     from orchestrator.domain.lease import Boot, Lease, ReclaimNotice
+    from orchestrator.domain.network import Link, Place
 
 
 class Clock(Protocol):
@@ -117,6 +118,22 @@ class Surveys(Protocol):
 
     def survey(self) -> Survey:
         """As `offers`, with what is missing. Raises: AuthError, TransientError where nothing answered."""
+        ...
+
+
+@runtime_checkable
+class MeasuresLinks(Protocol):
+    """The provider has machines from which the network can be measured, at places that no public table knows."""
+
+    def places(self) -> Sequence[Place]:
+        """Where its regions are, as far as somebody said: keys are `provider/region`."""
+        ...
+
+    def links(self) -> Sequence[Link]:
+        """Paths as last measured, each between a region (`provider/region`) and a place or CONTROL_PLANE.
+
+        May take seconds where the last look is old. A region that does not answer has its last measurement, or none.
+        """
         ...
 
 

@@ -7,6 +7,7 @@ from math import asin, cos, radians, sin, sqrt
 
 EARTH_RADIUS_KM = 6371.0
 FIBRE_KM_PER_MS = 200.0  # light in glass, about two thirds of c
+CONTROL_PLANE = "control-plane"  # the end of a measured link that is here, wherever that is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
