@@ -12,7 +12,7 @@ from orchestrator.domain.offerbook import OfferBook
 from orchestrator.kit import fanout
 from orchestrator.kit.facts import Facts
 from providers.azure import translate
-from providers.azure.retail import Retail
+from providers.azure.retail import PriceList, Retail
 from providers.azure.settings import NAME, AzureSettings
 from providers.azure.translate import Gaps
 
@@ -49,7 +49,8 @@ class AzurePrices:
 
         Raises: TransientError where nothing answered.
         """
-        answers, failed = fanout.ask(self._regions, self._region)
+        with self._retail.reading() as prices:
+            answers, failed = fanout.ask(self._regions, lambda region: self._region(prices(region), region))
         if failed and not answers:
             raise next(iter(failed.values()))
         offers = [offer for found, _ in answers.values() for offer in found]
@@ -71,8 +72,8 @@ class AzurePrices:
         """None: nothing can be bought."""
         return []
 
-    def _region(self, region: str) -> tuple[list[Offer], tuple[str, ...]]:
-        listed, gaps = self._retail.region(region), Gaps()
+    def _region(self, listed: PriceList, region: str) -> tuple[list[Offer], tuple[str, ...]]:
+        gaps = Gaps()
         sizes = sorted({price.size for price in listed.prices.values()})
         shapes = [(size, translate.named(size, region)) for size in sizes]
         nothing = () if listed.prices else (f"{region}: the price list has no machine with GPUs there",)

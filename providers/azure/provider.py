@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from providers.azure.keyless import AzurePrices
 from providers.azure.machines import Node
 from providers.azure.network import Network
 from providers.azure.purchase import Buyer
-from providers.azure.retail import Retail
+from providers.azure.retail import PriceList, Retail
 from providers.azure.settings import AMBIENT, NAME, AzureSettings
 from providers.azure.translate import Cores, Gaps
 
@@ -81,7 +81,8 @@ class AzureProvider:
         Raises: AuthError; TransientError where nothing answered.
         """
         regions = self._settings.regions or self._azure.locations()
-        answers, failed = fanout.ask(regions, self._region)
+        with self._retail.reading() as prices:
+            answers, failed = fanout.ask(regions, lambda region: self._region(region, prices))
         if failed and not answers:
             raise min(failed.values(), key=lambda error: not isinstance(error, AuthError))
         gaps = [gap for answer in answers.values() for gap in answer.gaps]
@@ -140,7 +141,7 @@ class AzureProvider:
 
     # Inside
 
-    def _region(self, region: str) -> _Region:
+    def _region(self, region: str, read_prices: Callable[[str], PriceList]) -> _Region:
         gaps = Gaps()
         rows = self._azure.skus(region)
         if not rows:
@@ -148,7 +149,7 @@ class AzureProvider:
         shapes = translate.shapes((row for row in rows if _is_gpu(row)), region, gaps)
         if not shapes:
             return _Region((), gaps.told())
-        prices = self._retail.region(region)
+        prices = read_prices(region)
         limits: Mapping[str, Cores] = {}
         unknown: tuple[str, ...] = ()
         try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -57,25 +57,30 @@ class Retail:
         self._url, self._clock, self._currency, self._ca_file = url, clock, currency, ca_file
         self._rates = Rates()
 
-    def region(self, region: str) -> PriceList:
-        """The prices of every size with GPUs in `region`. Raises: TransientError; AuthError where a proxy refuses."""
+    @contextmanager
+    def reading(self) -> Iterator[Callable[[str], PriceList]]:
+        """A function that gives the prices of every size with GPUs in a region; safe between threads.
+
+        Raises: TransientError; AuthError where a proxy refuses.
+        """
+        rest = Rest(NAME, self._url, authorise=dict, explain=_explain, clock=self._clock, ca_file=self._ca_file)
+        with closing(rest):
+            yield lambda region: self._region(rest, region)
+
+    def _region(self, rest: Rest, region: str) -> PriceList:
         query = (
             f"serviceName eq 'Virtual Machines' and priceType eq 'Consumption' and armRegionName eq '{region}'"
             " and contains(armSkuName, 'Standard_N')"
         )
         first = {"api-version": VERSION, "currencyCode": f"'{self._currency}'", "$filter": query}
         items: list[Document] = []
-        with closing(self._rest()) as rest:
 
-            def page(mark: str) -> Document:
-                return _page(rest.read(PATH, dict(parse_qsl(urlsplit(mark).query)) if mark else first).body, region)
+        def page(mark: str) -> Document:
+            return _page(rest.read(PATH, dict(parse_qsl(urlsplit(mark).query)) if mark else first).body, region)
 
-            for found in pages(NAME, page, lambda one: one.text("NextPageLink", ""), most=_MOST_PAGES):
-                items += found.each("Items")
+        for found in pages(NAME, page, lambda one: one.text("NextPageLink", ""), most=_MOST_PAGES):
+            items += found.each("Items")
         return prices(items, region, currency=self._currency, rates=self._rates, now=self._clock.now())
-
-    def _rest(self) -> Rest:
-        return Rest(NAME, self._url, authorise=dict, explain=_explain, clock=self._clock, ca_file=self._ca_file)
 
 
 def prices(items: Iterable[Document], region: str, *, currency: str, rates: Rates, now: datetime) -> PriceList:

@@ -67,7 +67,7 @@ class AzureSettings:
     ssh_port: int = 22
     spot_max_usd_per_hour: float = -1.0  # above which Azure takes a spot machine back; -1: only for want of capacity
     end_identity: str = ""  # a user-assigned identity that may delete machines of the group: what ends them for good
-    allocation_s: float = 120.0  # how long a purchase waits to hear whether there was capacity
+    allocation_s: float = 60.0  # how long a purchase waits to hear whether there was capacity
 
     def __post_init__(self) -> None:
         for name, pattern, what in _FORMS:

@@ -60,7 +60,7 @@ class AzureCloud:
         self._catalogue = Catalogue(market, subscription=subscription, barred=barred)
         self.network = Network(market, self._catalogue.regions)
         self._compute = Compute(market, self._catalogue, self.network, subscription=subscription)
-        self._retail = Retail(market)
+        self._retail = Retail(market, self._catalogue)
         self._routes = tuple(self._routed())
 
     @property

@@ -25,20 +25,29 @@ class Catalogue:
 
     def __init__(self, market: Market, *, subscription: str, barred: Barred) -> None:
         self._market, self._subscription, self._barred = market, subscription, barred
-        self.regions = tuple(dict.fromkeys(pool.key.region for pool in market.sold_by(PROVIDER)))
+        self._sold: dict[str, list[Pool]] = {}
+        for pool in market.sold_by(PROVIDER):
+            self._sold.setdefault(pool.key.region, []).append(pool)
+        self.regions = tuple(self._sold)
+        self._sizes = {pool.key.instance_type for pools in self._sold.values() for pool in pools}
+        self._names = [CORES, SPOT_CORES, *sorted({family(size) for size in self._sizes})]
+
+    def sold_in(self, region: str) -> list[Pool]:
+        """The pools of a region; of every one for ""."""
+        return self._sold.get(region, []) if region else [pool for pools in self._sold.values() for pool in pools]
 
     def pool(self, region: str, size: str, billing: Billing, zone: str = "") -> Pool | None:
         """What is sold there by that name, in any case."""
-        for pool in self._market.sold_by(PROVIDER):
+        for pool in self.sold_in(region):
             key = pool.key
-            same = (key.region, key.billing, key.instance_type.lower()) == (region, billing, size.lower())
+            same = (key.billing, key.instance_type.lower()) == (billing, size.lower())
             if same and (not zone or key.zone in {"", zone}):
                 return pool
         return None
 
     def sold(self, size: str) -> bool:
         """Whether there is such a size anywhere."""
-        return any(pool.key.instance_type.lower() == size.lower() for pool in self._market.sold_by(PROVIDER))
+        return any(known.lower() == size.lower() for known in self._sizes)
 
     def barred(self, region: str, size: str, zone: str) -> bool:
         """Whether this subscription may not deploy it there."""
@@ -74,21 +83,20 @@ class Catalogue:
         if region not in self.regions:
             message = f"No registered resource provider found for location '{region}'."
             raise Refusal(400, "NoRegisteredProviderFound", message)
-        families = {family(pool.key.instance_type) for pool in self._market.sold_by(PROVIDER)}
-        names = [CORES, SPOT_CORES, *sorted(families)]
-        return reply({"value": [self._usage(name, region) for name in names]})
+        limits = {(state.name, state.region): state.limit for state in self._market.quotas(PROVIDER)}
+        return reply({"value": [self._usage(name, region, limits) for name in self._names]})
 
     def limit(self, name: str, region: str) -> float:
         """Of a quota in a region: its own, or the one set for all regions."""
-        limits = {state.region: state.limit for state in self._market.quotas(PROVIDER) if state.name == name}
-        return min(limits.get(region, NO_LIMIT), limits.get("", NO_LIMIT))
+        return _limit(
+            {(state.name, state.region): state.limit for state in self._market.quotas(PROVIDER)}, name, region
+        )
 
-    def _usage(self, name: str, region: str) -> dict[str, object]:
-        used = int(self._market.used(PROVIDER, name, region))
+    def _usage(self, name: str, region: str, limits: Mapping[tuple[str, str], float]) -> dict[str, object]:
         return {
             "unit": "Count",
-            "currentValue": used,
-            "limit": int(self.limit(name, region)),
+            "currentValue": int(self._market.used(PROVIDER, name, region)),
+            "limit": int(_limit(limits, name, region)),
             "name": {"value": name, "localizedValue": name.replace("Family", " Family vCPUs")},
         }
 
@@ -104,8 +112,8 @@ class Catalogue:
                 "restrictions": [],
             }
         seen: set[str] = set()
-        for pool in self._market.sold_by(PROVIDER):
-            if pool.key.region == region and pool.key.instance_type not in seen:
+        for pool in self.sold_in(region):
+            if pool.key.instance_type not in seen:
                 seen.add(pool.key.instance_type)
                 yield self._size(pool)
 
@@ -146,3 +154,7 @@ class Catalogue:
                 "reasonCode": "NotAvailableForSubscription",
             }
         ]
+
+
+def _limit(limits: Mapping[tuple[str, str], float], name: str, region: str) -> float:
+    return min(limits.get((name, region), NO_LIMIT), limits.get((name, ""), NO_LIMIT))

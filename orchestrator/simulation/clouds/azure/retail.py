@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 from orchestrator.catalog import exchange
 from orchestrator.domain.offer import Billing
-from orchestrator.simulation.clouds.azure.arm import PROVIDER, reply
+from orchestrator.simulation.clouds.azure.arm import reply
+from orchestrator.simulation.clouds.azure.catalogue import Catalogue
 from orchestrator.simulation.clouds.market import Market
 from orchestrator.simulation.clouds.pools import Pool
 from orchestrator.simulation.clouds.wire import Reply, Request
@@ -22,8 +23,8 @@ WINDOWS, LOW_PRIORITY = 1.46, 0.2  # of the price on demand
 class Retail:
     """Rows for every pool of the market, page by page."""
 
-    def __init__(self, market: Market) -> None:
-        self._market, self._rates = market, exchange.load()
+    def __init__(self, market: Market, catalogue: Catalogue) -> None:
+        self._market, self._catalogue, self._rates = market, catalogue, exchange.load()
 
     def answer(self, request: Request) -> Reply:
         """`GET /api/retail/prices`."""
@@ -64,9 +65,7 @@ class Retail:
         return reply(body)
 
     def _rows(self, region: str, currency: str) -> Iterator[dict[str, object]]:
-        for pool in self._market.sold_by(PROVIDER):
-            if region and pool.key.region != region:
-                continue
+        for pool in self._catalogue.sold_in(region):
             price = self._market.price(pool.key) / self._rates[currency].usd
             if pool.key.billing is Billing.SPOT:
                 yield _row(pool, price, currency, suffix=" Spot")
