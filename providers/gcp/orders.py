@@ -62,7 +62,7 @@ def body(
         "disks": [_disk(asked.machine_type, zone, boot, settings)],
     }
     if asked.accelerator:
-        accelerator = f"zones/{zone}/acceleratorTypes/{asked.accelerator}"
+        accelerator = f"projects/{settings.project}/zones/{zone}/acceleratorTypes/{asked.accelerator}"
         found["guest_accelerators"] = [{"accelerator_type": accelerator, "accelerator_count": asked.cards}]
     return found
 

@@ -129,8 +129,9 @@ class GcpProvider:
         ordered = Gang(self._owner, token, offer, nodes)
         for gang in held(self._instances()):
             if gang.token == token:
-                if gang.is_settled:
-                    return self._lease(gang, self._preempted((gang,)))
+                preempted = self._preempted((gang,))
+                if gang.is_settled or self._has_lost_some(gang, preempted):
+                    return self._lease(gang, preempted)
                 if gang.is_going:
                     raise TransientError(NAME, f"an earlier purchase with token {token} is still going", 10.0)
                 ordered = Gang(self._owner, token, gang.offer, gang.id.nodes)  # by another, who has not finished
@@ -175,6 +176,13 @@ class GcpProvider:
         """When Google began to take machines back, or their hosts failed: asked only where a machine is going."""
         going = any(gang.is_going for gang in gangs)
         return self._client.preempted() if going else {}
+
+    def _has_lost_some(self, gang: Held, preempted: Mapping[str, datetime]) -> bool:
+        """Whether the gang was whole once: nothing is to be added to it then."""
+        if gang.lost_at(preempted, self._clock.now()) is not None:
+            return True
+        numbers = {instance.number for instance in gang.instances}
+        return gang.id.first not in numbers and not self._of_lease(gang.id._replace(nodes=1))  # it is made first
 
     def _of_lease(self, which: names.LeaseId) -> list[Instance]:
         """The lease's machines by name: a listing may lag behind what was bought a moment ago."""

@@ -32,9 +32,9 @@ def test_a_gang_is_bought_whole_with_what_a_worker_needs(cloud: Cloud) -> None:
     machines = cloud.market.machines("gcp")
     assert [machine.key.instance_type for machine in machines] == ["n1-standard-4+t4"] * 3
     asked = machines[2].extra
-    assert asked["guestAccelerators"] == [
-        {"acceleratorType": "zones/us-central1-b/acceleratorTypes/nvidia-tesla-t4", "acceleratorCount": 1}
-    ]
+    (guest,) = asked["guestAccelerators"]
+    assert guest["acceleratorType"].endswith("/zones/us-central1-b/acceleratorTypes/nvidia-tesla-t4")
+    assert guest["acceleratorCount"] == 1
     assert asked["scheduling"]["instanceTerminationAction"] == "DELETE"
     assert asked["scheduling"]["maxRunDuration"] == {"seconds": "7200"}
     metadata = {item["key"]: item["value"] for item in asked["metadata"]["items"]}
@@ -199,3 +199,57 @@ def test_keys_of_a_lease_that_is_gone_are_forgotten(cloud: Cloud) -> None:
     with pytest.raises(LeaseNotFound):
         cloud.provider().release(lease.id)
     assert not list(cloud.folder.rglob("login"))
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_gang_that_lost_a_machine_is_not_bought_again_by_its_token(cloud: Cloud, lost: int) -> None:
+    lease = cloud.bought(nodes=2)
+    cloud.market.clock.advance(1000.0)
+    cloud.market.end(lost, End.PREEMPTED)
+    cloud.market.clock.advance(60.0)
+    again = cloud.provider().acquire(lease.offer, 2, token="token", boot=Boot())
+    assert (again.id, again.state) == (lease.id, LeaseState.RECLAIMING)
+    assert cloud.held == 1
+
+
+def test_a_lease_that_was_taken_back_can_be_bought_anew_within_the_hour(cloud: Cloud) -> None:
+    lease = cloud.bought()
+    cloud.market.clock.advance(120.0)
+    cloud.market.end(1, End.PREEMPTED)
+    cloud.market.clock.advance(60.0)
+    again = cloud.bought()
+    assert again.id != lease.id
+    assert cloud.held == 1
+    cloud.provider().release(again.id)
+    assert cloud.bought().state is LeaseState.RELEASING
+    with pytest.raises(LeaseNotFound):
+        cloud.provider().release(lease.id)
+
+
+def test_a_process_that_dies_between_two_orders_leaves_what_the_next_one_completes(cloud: Cloud) -> None:
+    provider = cloud.provider()
+    cheap = offer(provider, "g2-standard-4")
+    spoilt = _Dies(provider._client, after=1)
+    provider._client = spoilt  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        provider.acquire(cheap, 3, token="token", boot=Boot())
+    assert cloud.held == 1
+    cloud.market.clock.advance(60.0)
+    lease = cloud.provider().acquire(cheap, 3, token="token", boot=Boot())
+    cloud.market.clock.advance(120.0)
+    (found,) = cloud.provider().leases()
+    assert (found.id, found.state, found.nodes) == (lease.id, LeaseState.READY, 3)
+
+
+class _Dies:
+    """A client whose process is killed at an order."""
+
+    def __init__(self, client: object, *, after: int) -> None:
+        self._client, self._left = client, after
+
+    def __getattr__(self, name: str) -> object:
+        if name == "insert":
+            if not self._left:
+                raise KeyboardInterrupt
+            self._left -= 1
+        return getattr(self._client, name)

@@ -75,7 +75,10 @@ def test_gpus_are_attached_to_n1_machines(tmp_path: Path) -> None:
     found = asked(tmp_path, instance_type="n1-standard-8+2xt4")
     assert found["machine_type"] == "zones/us-central1-a/machineTypes/n1-standard-8"
     assert found["guest_accelerators"] == [
-        {"accelerator_type": "zones/us-central1-a/acceleratorTypes/nvidia-tesla-t4", "accelerator_count": 2}
+        {
+            "accelerator_type": "projects/some-project/zones/us-central1-a/acceleratorTypes/nvidia-tesla-t4",
+            "accelerator_count": 2,
+        }
     ]
     assert "guest_accelerators" not in asked(tmp_path)
 
