@@ -17,7 +17,7 @@ from orchestrator.kit.keys import PLAIN, KeyRing, LeaseKeys
 from orchestrator.kit.money import Rates
 from orchestrator.kit.tags import OWNER, TOKEN
 from providers.aws import records, translate
-from providers.aws.client import Client, Keys
+from providers.aws.client import Client, Keys, settled
 from providers.aws.ground import Ground
 from providers.aws.market import Market
 from providers.aws.purchase import Launcher, Order
@@ -26,6 +26,7 @@ from providers.aws.records import ALIVE, Machine
 from providers.aws.refusals import NAME
 from providers.aws.settings import AMBIENT, AwsSettings
 
+UNKNOWN_ID = frozenset({"InvalidInstanceID.NotFound"})
 STATES = [*ALIVE, "shutting-down"]
 
 
@@ -85,7 +86,12 @@ class AwsProvider:
             raise LeaseNotFound(NAME, f"{lease_id} is gone")
         alive = [each.id for each in machines if not each.dead]
         if alive:
-            self._client.once("ec2", found.region, "TerminateInstances", InstanceIds=alive)
+            # A machine that is listed and not yet known otherwise is asked to end by the next call.
+            settled(
+                lambda: self._client.once("ec2", found.region, "TerminateInstances", InstanceIds=alive),
+                UNKNOWN_ID,
+                None,
+            )
 
     def leases(self) -> Sequence[Lease]:
         """Ours in all regions. Raises: AuthError, TransientError where a region does not answer."""

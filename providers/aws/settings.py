@@ -53,7 +53,7 @@ class AwsSettings:
     instance_types: tuple[str, ...] = _list(*FAMILIES)  # EC2's wildcards
     endpoint_url: str = ""  # of every service, for a private endpoint or a simulated cloud
     endpoints: Mapping[str, str] = field(default_factory=dict, metadata={"read": _endpoints})  # by service
-    ca_file: str = ""  # certificates to trust besides the system's, for such an address
+    ca_file: str = ""  # certificates to trust instead of the system's, for such an address
     image: str = ""  # "ami-...", or "ssm:/path" of a public parameter; "" is AWS's Deep Learning base image
     disk_gib: int = 0  # of the machine's first disk; 0 is the image's own size
     subnets: tuple[str, ...] = _list()  # "subnet-..."; empty is the default one of the zone
