@@ -30,6 +30,7 @@ class Endpoint:
     env: tuple[tuple[str, str], ...] = ()  # what a job there must see: which of the node's devices are the lease's
     identity: str = ""  # the file with the private key that opens it; never the key
     host_key: str = ""  # the node's public key in OpenSSH's form, known before the first connection; "" is unknown
+    jump: Endpoint | None = None  # the machine that it is reached through, address, port, user and keys alike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

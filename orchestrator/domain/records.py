@@ -50,7 +50,8 @@ def _offer(record: Mapping[str, Any]) -> Offer:
 
 def _endpoint(record: Mapping[str, Any]) -> Endpoint:
     env = tuple((str(name), str(value)) for name, value in record["env"])
-    return Endpoint(**{**record, "env": env})
+    jump = record.get("jump")
+    return Endpoint(**{**record, "env": env, "jump": None if jump is None else _endpoint(jump)})
 
 
 def _plain(value: object) -> str:
