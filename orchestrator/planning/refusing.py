@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
 
 from orchestrator.domain.errors import QuotaError
-from orchestrator.domain.offerbook import UNKNOWN, BoolArray, FloatArray, IntArray, OfferBook
+from orchestrator.domain.offerbook import UNKNOWN, BoolArray, FloatArray, IntArray, OfferBook, Words
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.standing import Block
 
@@ -47,7 +48,7 @@ def blocked(book: OfferBook, snapshot: Snapshot) -> Blocked:
 def _about(block: Block, book: OfferBook) -> BoolArray:
     mask = np.ones(len(book), np.bool_)
     for name, word in block.reach():
-        mask &= getattr(book, name).isin(frozenset((word,)))
+        mask &= _is(getattr(book, name), word)
     if block.error == QuotaError.__name__ and book.quota_nodes is not None:
         mask &= ~_raised(block, book, book.quota_nodes)
     return mask
@@ -57,5 +58,14 @@ def _raised(block: Block, book: OfferBook, quota: IntArray) -> BoolArray:
     """Where the account may have more by now than when it was refused: of the same instance type in the same region."""
     same = quota > (UNKNOWN if block.quota_nodes is None else block.quota_nodes)
     for name in ("region", "instance_type", "billing"):
-        same &= getattr(book, name).isin(frozenset((str(getattr(block, name)),)))
+        same &= _is(getattr(book, name), str(getattr(block, name)))
     return same
+
+
+def _is(column: Words, word: str) -> BoolArray:
+    """Where the column has that one word, found by halves: there may be hundreds of blocks, and thousands of words."""
+    code = bisect_left(column.vocab, word)
+    if code == len(column.vocab) or column.vocab[code] != word:
+        return np.zeros(len(column), np.bool_)
+    found: BoolArray = column.codes == code
+    return found
