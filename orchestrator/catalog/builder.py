@@ -21,6 +21,7 @@ from orchestrator.domain.offerbook import (
     Words,
 )
 
+NUMBERS = (*FLOAT_COLUMNS, *INT_COLUMNS)
 YEAR_S = 365 * 86400.0
 Canonical = Callable[[str, float | None], str | None]  # a vendor's word and its memory in GiB -> our name
 
@@ -34,11 +35,11 @@ class BookBuilder:
         self.unknown: set[str] = set()  # devices that keep the vendor's word
         self._names: dict[tuple[str, float | None], str] = {}
         self._fabrics: dict[tuple[str, str], str] = {}
-        self._words: dict[str, list[str]] = {name: [] for name in WORD_COLUMNS}
-        self._numbers: dict[str, list[float]] = {name: [] for name in (*FLOAT_COLUMNS, *INT_COLUMNS)}
+        self._words: list[tuple[str, ...]] = []  # rows of WORD_COLUMNS
+        self._numbers: list[tuple[float, ...]] = []  # rows of NUMBERS
 
     def __len__(self) -> int:
-        return len(self._words["provider"])
+        return len(self._words)
 
     def accelerator(self, vendor_word: str, memory_gib: float | None) -> str:
         """Our name of the device, or the vendor's own word where we know no such device."""
@@ -74,28 +75,23 @@ class BookBuilder:
         least_s = YEAR_S if billing is Billing.RESERVED else facts.min_billing_s
         known_hazard = billing is Billing.SPOT and bucket is not None
         word_row = (provider, region, zone, instance_type, billing.value)
-        words = (*word_row, accelerator, facts.tier.value, self._fabric(provider, instance_type), source)
-        numbers = {
-            "gpus": gpus,
-            "usd_per_hour": usd_per_hour,
-            "vcpus": vcpus,
-            "host_memory_gib": host_memory_gib,
-            "interruption_rate": hazard.per_hour(bucket) if known_hazard and bucket is not None else _certain(billing),
-            "boot_s": facts.boot_s,
-            "min_billing_s": least_s,
-            "available": UNKNOWN,
-            "observed_at": int(observed_at.timestamp()),
-        }
-        for name, word in zip(WORD_COLUMNS, words, strict=True):
-            self._words[name].append(word)
-        for name, number in numbers.items():
-            self._numbers[name].append(number)
+        fabric = self._fabric(provider, instance_type)
+        lost_per_hour = hazard.per_hour(bucket) if known_hazard and bucket is not None else _certain(billing)
+        seconds = int(observed_at.timestamp())
+        self._words.append((*word_row, accelerator, facts.tier.value, fabric, source))
+        self._numbers.append(
+            (gpus, usd_per_hour, vcpus, host_memory_gib, lost_per_hour, facts.boot_s, least_s, UNKNOWN, seconds)
+        )
 
     def build(self) -> OfferBook:
         """The book, sorted."""
-        columns: dict[str, Column] = {name: Words.encode(words) for name, words in self._words.items()}
-        columns |= {name: np.array(self._numbers[name], np.float64) for name in FLOAT_COLUMNS}
-        columns |= {name: np.array(self._numbers[name], np.int64) for name in INT_COLUMNS}
+        if not self._words:
+            return OfferBook.empty()
+        words = zip(WORD_COLUMNS, zip(*self._words, strict=True), strict=True)
+        columns: dict[str, Column] = {name: Words.encode(column) for name, column in words}
+        numbers = dict(zip(NUMBERS, zip(*self._numbers, strict=True), strict=True))
+        columns |= {name: np.array(numbers[name], np.float64) for name in FLOAT_COLUMNS}
+        columns |= {name: np.array(numbers[name], np.int64) for name in INT_COLUMNS}
         return OfferBook.from_columns(columns).sort()
 
     def _fabric(self, provider: str, instance_type: str) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 DATE = re.compile(r"(\d{4})(?:-(\d{2}))?(?:-(\d{2}))?")
 DATE_AT_END = re.compile(r"(?<!\d)(\d{4}(?:-\d{2}){0,2})$")
 
 
+@lru_cache(maxsize=4096)  # the rows of a file have few
 def earliest(text: str) -> datetime | None:
     """The first moment of the day, month or year `text` names, in UTC; None where it names none.
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.catalog import exchange, vendors
+from orchestrator.catalog import exchange, sheet, vendors
 from orchestrator.catalog.accelerators import canonical
 from orchestrator.catalog.builder import BookBuilder, Canonical
 from orchestrator.catalog.layout import COLUMNS, Header, read_header
@@ -148,8 +148,7 @@ class _Reading:
         """Take line `number` of the file."""
         self._rows += 1
         try:
-            # One line at a time: a stray quote then spoils its own line and not all that follow.
-            fields = next(csv.reader((line,), strict=True))
+            fields = sheet.split(line)
         except csv.Error as error:
             self.bad.append(BadRow(number, "", f"not a CSV line: {error}"))
             return

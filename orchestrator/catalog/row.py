@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import isfinite
+from types import MappingProxyType
 
 from orchestrator.catalog import dates
 from orchestrator.catalog.exchange import Rate
@@ -66,7 +67,7 @@ class RowReader:
 
     def read(self, fields: Sequence[str]) -> Row:
         """The row in `fields`; what it holds is meaningless unless `faults` is empty afterwards."""
-        self._fields = fields
+        self._fields = [field.strip() for field in fields]
         self.faults = []
         if len(fields) != self._header.width:
             self._fault("", f"{len(fields)} fields where the header has {self._header.width}")
@@ -93,7 +94,7 @@ class RowReader:
         return row
 
     def _price(self, kind: Billing, price: float, rate: Rate, gpus: float) -> Price:
-        column = dict(_PRICE_COLUMNS)[kind]
+        column = _COLUMN_OF[kind]
         usd = price * rate.usd
         if price <= 0:
             self._fault(column, f"{price:g} is no price: leave it empty where there is none")
@@ -172,12 +173,13 @@ class RowReader:
 
     def _text(self, column: str) -> str:
         position = self._header.index.get(column)
-        return "" if position is None else self._fields[position].strip()
+        return "" if position is None else self._fields[position]
 
     def _fault(self, column: str, message: str) -> None:
         self.faults.append((column, message))
 
 
 _PRICE_COLUMNS = ((Billing.ON_DEMAND, "on_demand"), (Billing.SPOT, "spot"))
+_COLUMN_OF = MappingProxyType(dict(_PRICE_COLUMNS))
 _NOTHING_AT = datetime(1970, 1, 1, tzinfo=UTC)
 _NOTHING = Row("", "", "", "", "", None, 0.0, 0.0, 0.0, None, ())

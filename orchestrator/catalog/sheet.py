@@ -112,7 +112,7 @@ def paired(first: Words, second: Words, join: Callable[[str, str], str]) -> Word
 
 def read(lines: Sequence[str], *, whole: bool) -> Sheet:
     """The sheet in `lines`, whose first is the header; the last line of a file that is not `whole` is a fault."""
-    header = [name.strip().casefold() for name in _fields(lines[0])]
+    header = [name.strip().casefold() for name in split(lines[0])]
     width = len(header)
     numbers: list[int] = []
     table: list[Sequence[str]] = []
@@ -123,7 +123,7 @@ def read(lines: Sequence[str], *, whole: bool) -> Sheet:
             continue
         rows += 1
         try:
-            fields = _fields(line)
+            fields = split(line)
         except csv.Error as error:
             faults.append(Fault(number, "", f"not a CSV line: {error}"))
             continue
@@ -141,8 +141,11 @@ def read(lines: Sequence[str], *, whole: bool) -> Sheet:
     return Sheet(np.array(numbers, np.int64), named, tuple(faults), rows, twice)
 
 
-def _fields(line: str) -> Sequence[str]:
-    """One line at a time: a stray quote then spoils its own line and not all that follow."""
+def split(line: str) -> Sequence[str]:
+    """The fields of one line: alone, so that a stray quote spoils its own line and not all that follow.
+
+    Raises: csv.Error.
+    """
     if len(line) > MOST_CHARACTERS:
         raise csv.Error(f"it has more than {MOST_CHARACTERS} characters")
     parts = line.split('"')
