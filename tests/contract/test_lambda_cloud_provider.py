@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from orchestrator.testing.clock import EPOCH
 from orchestrator.testing.provider_contract import ProviderContract
 from providers.lambda_cloud.provider import create
 
-SPECS = Path(__file__).parents[3] / "shared" / "data" / "specs"
+SPECS = Path(os.environ.get("ISOFLOP_SPECS", "") or Path(__file__).parents[3] / "shared" / "data" / "specs")
 
 
 def pool(region: str, name: str, accelerator: str, gpus: int, usd: float, *, capacity: int) -> Pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from orchestrator.simulation.clouds.wire import Wire
 from orchestrator.testing.clock import EPOCH
 from providers.lambda_cloud.provider import LambdaProvider, create
 
-SPECS = Path(__file__).parents[3] / "shared" / "data" / "specs"
+SPECS = Path(os.environ.get("ISOFLOP_SPECS", "") or Path(__file__).parents[3] / "shared" / "data" / "specs")
 H100 = Key("lambda", "us-east-1", "", "gpu_8x_h100_sxm5", Billing.ON_DEMAND)
 POOL = Pool(
     key=H100,

@@ -25,6 +25,7 @@ from orchestrator.simulation.clouds.pools import Key, Pool
 from orchestrator.simulation.clouds.serving import Server
 from orchestrator.simulation.clouds.wire import Wire
 from orchestrator.testing.clock import EPOCH
+from tests.wire.lambda_account import SPECS
 
 CALLS = (
     "listInstances",
@@ -50,10 +51,9 @@ EXAMPLES = 12  # of each call
 
 @pytest.fixture(scope="module")
 def specs() -> Path:
-    folder = Path(__file__).parents[3] / "shared" / "data" / "specs"
-    if not (folder / FILE).is_file():
-        pytest.skip("Lambda's OpenAPI description is not at hand: lay the project's shared data beside the checkout")
-    return folder
+    if not (SPECS / FILE).is_file():
+        pytest.skip("Lambda's OpenAPI description is not at hand: name its folder in ISOFLOP_SPECS")
+    return SPECS
 
 
 @pytest.fixture(scope="module")
