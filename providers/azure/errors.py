@@ -33,7 +33,11 @@ _NO_CAPACITY: Mapping[str, Scope] = MappingProxyType(
         "OverconstrainedZonalAllocationRequest": Scope.ZONE,
     }
 )
-_QUOTA = frozenset({"QuotaExceeded", "ResourceQuotaExceeded", "PublicIPCountLimitReached"})
+_QUOTA = frozenset(
+    {"QuotaExceeded", "ResourceQuotaExceeded", "PublicIPCountLimitReached", "PublicIpAddressCountLimitReached"}
+)
+# Somebody else is at the same resource: the same request may do later.
+_IN_THE_WAY = frozenset({"AnotherOperationInProgress", "Conflict", "OperationPreempted", "RetryableError"})
 _ACCOUNT = frozenset(
     {
         "AuthenticationFailed",
@@ -81,7 +85,7 @@ def explain(refused: Refused, call: str, *, launch: bool = False) -> ProviderErr
         return AuthError(NAME, detail + clock_hint(refused.message))
     if refused.code in _NO_CAPACITY:
         return CapacityError(NAME, detail, _NO_CAPACITY[refused.code])
-    if launch and refused.status < 500:
+    if launch and refused.status < 500 and refused.code not in _IN_THE_WAY:
         return CapacityError(NAME, detail, Scope.ZONE)
     return TransientError(NAME, detail, _wait(refused, 5.0 if refused.status >= 500 else 30.0))
 

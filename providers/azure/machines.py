@@ -27,6 +27,13 @@ STOPPED = frozenset({"stopping", "stopped", "deallocating", "deallocated"})
 METADATA = "http://169.254.169.254/metadata"
 
 
+class Place(NamedTuple):
+    """Resource ids of the subnet and the network security group of a region."""
+
+    subnet: str
+    guard: str
+
+
 class Order(NamedTuple):
     """One purchase: what every node of it has in common."""
 
@@ -81,25 +88,17 @@ def parts(lease_id: str) -> tuple[str, ...]:
 
 
 def body(
-    ordered: Order, settings: AzureSettings, *, keys: LeaseKeys, boot: Boot, subnet: str, guard: str
+    ordered: Order, name: str, start: str, settings: AzureSettings, *, keys: LeaseKeys, image: str, place: Place
 ) -> dict[str, object]:
-    """The request for one machine: its disk, card and public address come and go with it.
+    """The request for the machine called `name`: its disk, card and public address come and go with it.
 
-    `subnet` and `guard` are the resource ids of its subnet and of the network security group that opens SSH.
-
-    Raises: UserError where the start-up text is too long.
+    `start` is its start-up text. Raises: Malformed where `image` is none.
     """
     offer = ordered.offer
-    start = user_data(
-        boot,
-        Identity((keys.login_public,), keys.host_public, keys.host_private),
-        end=own_end(settings),
-        most=CUSTOM_DATA_BYTES,
-    )
     properties: dict[str, object] = {
         "hardwareProfile": {"vmSize": offer.instance_type},
         "storageProfile": {
-            "imageReference": image(boot.image or settings.image),
+            "imageReference": image_reference(image),
             "osDisk": {
                 "createOption": "FromImage",
                 "deleteOption": "Delete",
@@ -108,6 +107,7 @@ def body(
             },
         },
         "osProfile": {
+            "computerName": name,
             "adminUsername": USER,
             "customData": base64.b64encode(start.encode()).decode(),
             "linuxConfiguration": {
@@ -115,7 +115,7 @@ def body(
                 "ssh": {"publicKeys": [{"path": f"/home/{USER}/.ssh/authorized_keys", "keyData": keys.login_public}]},
             },
         },
-        "networkProfile": _network(subnet, guard),
+        "networkProfile": _network(name, place),
     }
     if offer.billing is Billing.SPOT:
         properties |= {
@@ -131,41 +131,32 @@ def body(
     return whole
 
 
-def named(request: Mapping[str, object], name: str) -> dict[str, object]:
-    """`request` for the machine called `name`."""
-    properties = request["properties"]
-    assert isinstance(properties, dict)  # noqa: S101 - `body` made it
-    return {**request, "properties": {**properties, "osProfile": {**properties["osProfile"], "computerName": name}}}
+def start_up(boot: Boot, keys: LeaseKeys, settings: AzureSettings) -> str:
+    """The start-up text of every machine of a purchase. Raises: UserError where it is too long."""
+    identity = Identity((keys.login_public,), keys.host_public, keys.host_private)
+    return user_data(boot, identity, end=own_end(settings), most=CUSTOM_DATA_BYTES)
 
 
-def _network(subnet: str, guard: str) -> dict[str, object]:
+def _network(name: str, place: Place) -> dict[str, object]:
     address = {
-        "name": "address",
+        "name": f"{name}-address",
         "sku": {"name": "Standard", "tier": "Regional"},
         "properties": {"deleteOption": "Delete", "publicIPAllocationMethod": "Static"},
     }
+    main = {"primary": True, "subnet": {"id": place.subnet}, "publicIPAddressConfiguration": address}
     card = {
-        "name": "card",
+        "name": f"{name}-card",
         "properties": {
             "primary": True,
             "deleteOption": "Delete",
-            "networkSecurityGroup": {"id": guard},
-            "ipConfigurations": [
-                {
-                    "name": "main",
-                    "properties": {
-                        "primary": True,
-                        "subnet": {"id": subnet},
-                        "publicIPAddressConfiguration": address,
-                    },
-                }
-            ],
+            "networkSecurityGroup": {"id": place.guard},
+            "ipConfigurations": [{"name": "main", "properties": main}],
         },
     }
     return {"networkApiVersion": "2020-11-01", "networkInterfaceConfigurations": [card]}
 
 
-def image(words: str) -> dict[str, str]:
+def image_reference(words: str) -> dict[str, str]:
     """An image reference: `publisher:offer:sku:version`, or the resource id of an image."""
     if words.startswith("/"):
         return {"id": words}
@@ -279,7 +270,8 @@ def state(nodes: Sequence[Node], power: Mapping[str, str], addresses: Mapping[st
     if broken or (len(nodes) < wanted and now - born > LISTED_WITHIN):
         return LeaseState.RELEASING
     ready = [
-        each.provisioning == "succeeded" and power.get(each.id) == "running" and each.id in addresses for each in nodes
+        each.provisioning == "succeeded" and power.get(each.id, "running") == "running" and each.id in addresses
+        for each in nodes
     ]
     return LeaseState.READY if len(nodes) >= wanted and all(ready) else LeaseState.BOOTING
 

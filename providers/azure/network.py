@@ -5,24 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import NamedTuple
 
 from orchestrator.domain.contracts import Clock
 from orchestrator.domain.errors import ConfigError, TransientError
 from orchestrator.kit.documents import Document
 from providers.azure.client import GROUP_VERSION, NETWORK_VERSION, Azure
+from providers.azure.machines import Place
 from providers.azure.settings import NAME, AzureSettings
 
 RANGE, SUBNET, SUBNET_RANGE = "10.83.0.0/16", "machines", "10.83.0.0/17"
 LONGEST_S, STEP_S = 60.0, 2.0
 PURPOSE = {"isoflop-made": "network"}
-
-
-class Place(NamedTuple):
-    """Resource ids of the subnet and the network security group of a region."""
-
-    subnet: str
-    guard: str
 
 
 class Network:

@@ -132,8 +132,7 @@ class AzureProvider:
             return []
         runs = any(node.provisioning == "succeeded" for node in ours)
         power = self._azure.power() if runs else {}
-        shown = "running" in power.values()
-        addresses = machines.addresses(self._azure.interfaces(), self._azure.addresses()) if shown else {}
+        addresses = machines.addresses(self._azure.interfaces(), self._azure.addresses()) if runs else {}
         try:
             return [self._lease(nodes, power, addresses) for nodes in machines.by_lease(ours).values()]
         except Malformed as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.domain.contracts import Clock
 from orchestrator.domain.errors import ProviderError, ThrottledError, TransientError
@@ -23,6 +23,9 @@ from providers.azure.settings import NAME, AzureSettings
 LEAST_WAIT_S = 1.0
 UNDER_WAY_S = 600.0  # after its start, a purchase with machines missing has lost them
 AGAIN_S = 15.0  # after which the remains of an earlier purchase may be gone
+
+
+Request = Callable[[str], Mapping[str, object]]  # of the machine with a name
 
 
 class Buyer:
@@ -61,9 +64,11 @@ class Buyer:
         except ProviderError as error:
             raise self._given_back(ordered, error) from error
 
-    def _request(self, ordered: Order, boot: Boot) -> Mapping[str, object]:
+    def _request(self, ordered: Order, boot: Boot) -> Request:
         place, keys = self._network.of(ordered.offer.region), self._keys.of(ordered.token)
-        return machines.body(ordered, self._settings, keys=keys, boot=boot, subnet=place.subnet, guard=place.guard)
+        start = machines.start_up(boot, keys, self._settings)
+        image = boot.image or self._settings.image
+        return lambda name: machines.body(ordered, name, start, self._settings, keys=keys, image=image, place=place)
 
     def _young(self, held: Sequence[Node]) -> bool:
         """Whether a purchase may still be going on, so that what is missing of it is bought and not lost."""
@@ -83,9 +88,9 @@ class Buyer:
         self._allocated({name: begun for name, (_, begun) in made.items() if begun})
         return [node for node, _ in made.values()]
 
-    def _made(self, name: str, request: Mapping[str, object]) -> tuple[Node, str]:
+    def _made(self, name: str, request: Request) -> tuple[Node, str]:
         """The machine called `name`, made now or there before, and the operation that makes it now."""
-        started = self._azure.create(name, machines.named(request, name))
+        started = self._azure.create(name, request(name))
         document = self._there(name) if started is None else started.machine
         node = None if document is None else machines.node(document)
         if node is None or node.tags[OWNER] != self._owner:

@@ -24,6 +24,7 @@ from azure.mgmt.compute import ComputeManagementClient
 from orchestrator.domain.contracts import Clock
 from orchestrator.domain.errors import ProviderError, TransientError
 from orchestrator.domain.secret import Secret
+from orchestrator.kit import fanout
 from orchestrator.kit.rest import retry_after_s
 from providers.azure.errors import Refused, explain, no_login
 from providers.azure.settings import NAME, AzureSettings
@@ -42,6 +43,14 @@ class Transport(RequestsTransport):  # type: ignore[misc]  # its own types are p
             connection_timeout=CONNECT_S, read_timeout=READ_S, connection_verify=ca_file if ca_file else True
         )
         self._clock = clock
+
+    def open(self) -> None:
+        """As the SDK's, with room for as many connections as regions are asked at once."""
+        fresh = self.session is None
+        super().open()
+        if fresh:
+            for adapter in self.session.adapters.values():
+                adapter.init_poolmanager(fanout.WORKERS, fanout.WORKERS)
 
     def sleep(self, duration: float) -> None:
         """Wait before the same request is sent again. Raises: TransientError where that is too long."""

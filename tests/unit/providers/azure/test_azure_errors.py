@@ -35,6 +35,7 @@ QUOTA = "Operation could not be completed as it results in exceeding approved st
         (200, "OverconstrainedAllocationRequest", "", CapacityError, Scope.REGION),
         (200, "OverconstrainedZonalAllocationRequest", "", CapacityError, Scope.ZONE),
         (400, "InvalidParameter", "", CapacityError, Scope.ZONE),
+        (409, "Conflict", "", TransientError, None),
         (200, "OSProvisioningTimedOut", "", CapacityError, Scope.ZONE),
         (429, "OperationNotAllowed", "throttled", ThrottledError, None),
         (429, "TooManyRequests", "", ThrottledError, None),

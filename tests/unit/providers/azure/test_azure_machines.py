@@ -95,6 +95,7 @@ def test_an_id_that_is_not_ours_names_nothing(words: str) -> None:
 def test_a_lease_is_ready_when_all_of_it_runs_and_can_be_reached() -> None:
     assert state(node(0, nodes=2), node(1, nodes=2)) is LeaseState.READY
     assert machines.state([node()], {"/x/vm-0": "running"}, {}, NOW) is LeaseState.BOOTING
+    assert machines.state([node()], {}, {"/x/vm-0": "127.0.0.1"}, NOW) is LeaseState.READY  # nobody says otherwise
     assert state(node(), power="starting") is LeaseState.BOOTING
     assert state(node(0, nodes=2), node(1, nodes=2, provisioning="creating")) is LeaseState.BOOTING
 
@@ -161,7 +162,9 @@ def request(tmp_path: Path, **changes: Any) -> dict[str, Any]:
     settings = AzureSettings(**changes)
     ordered = machines.order(builders.offer(), 1, token="t", owner="me", generation="a")
     keys = KeyRing(tmp_path).of("t")
-    made: dict[str, Any] = machines.body(ordered, settings, keys=keys, boot=Boot(), subnet="/s", guard="/g")
+    start = machines.start_up(Boot(), keys, settings)
+    place = machines.Place("/s", "/g")
+    made: dict[str, Any] = machines.body(ordered, "m", start, settings, keys=keys, image="a:b:c:d", place=place)
     return made
 
 
@@ -176,15 +179,15 @@ def test_every_tag_is_short_enough_for_azure(tmp_path: Path) -> None:
 
 
 def test_an_image_is_a_reference_or_a_resource(tmp_path: Path) -> None:
-    assert machines.image("canonical:ubuntu:server:latest") == {
+    assert machines.image_reference("canonical:ubuntu:server:latest") == {
         "publisher": "canonical",
         "offer": "ubuntu",
         "sku": "server",
         "version": "latest",
     }
-    assert machines.image("/subscriptions/s/images/i") == {"id": "/subscriptions/s/images/i"}
+    assert machines.image_reference("/subscriptions/s/images/i") == {"id": "/subscriptions/s/images/i"}
     with pytest.raises(Malformed):
-        machines.image("ubuntu")
+        machines.image_reference("ubuntu")
 
 
 def test_a_machine_that_may_delete_itself_tries_that_first_and_is_a_sound_shell_command() -> None:
