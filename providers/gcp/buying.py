@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import NamedTuple
 
 from orchestrator.domain.contracts import Clock
@@ -24,7 +25,7 @@ from providers.gcp.shapes import NAME
 from providers.gcp.translate import GOING, lease_id
 
 POLL_S = 2.0
-LONGEST_S = 900.0  # until all machines of a purchase are made or refused
+LONGEST_S = 600.0  # until a machine is made or refused
 GENERATIONS = 8  # purchases with one token within the hour in which Google remembers a request id
 
 
@@ -114,12 +115,11 @@ class Buyer:
 
     def _outcome(self, ordered: Ordered) -> ProviderError | None:
         """Why the machine is not made; None where it is. Raises: TransientError where it takes too long."""
-        operation, waited_s = ordered.operation, 0.0
+        operation, last = ordered.operation, self._clock.now() + timedelta(seconds=LONGEST_S)
         while operation is not None and not operation.done:
-            if waited_s > LONGEST_S:
+            if self._clock.now() > last:
                 raise TransientError(NAME, f"{ordered.name} is not made after {LONGEST_S:.0f} s", 30.0)
             self._clock.sleep(POLL_S)
-            waited_s += POLL_S
             try:
                 operation = self._client.operation(operation)
             except NotThere:

@@ -16,6 +16,9 @@ MONTH_H = 730  # by which Google divides monthly prices
 SSD_GIB = 375
 CORE, RAM, GPU, SSD, SLICE = "core", "ram", "gpu", "ssd", "slice"
 UNITS: Mapping[str, str] = MappingProxyType({CORE: "h", RAM: "GiBy.h", GPU: "h", SLICE: "h", SSD: "GiBy.mo"})
+CALLED: Mapping[str, str] = MappingProxyType(
+    {CORE: "vCPUs", RAM: "memory", GPU: "GPUs", SSD: "local disks", SLICE: "GPU slices"}
+)
 
 # Descriptions, in lower case, as public price catalogues matched them in 2026-08.
 # First, other ways to buy the same part:
@@ -107,7 +110,7 @@ class PriceList:
             nanos = self._nanos.get(part)
             if nanos is None:
                 why = "several prices" if part in self._unclear else "no price"
-                return Priced(None, f"{why} of its {part.part}")
+                return Priced(None, f"{why} of its {CALLED[part.part]}")
             total += nanos * amount
         return Priced(float(total / NANOS))
 

@@ -114,6 +114,18 @@ def test_a_launch_is_sent_once(cloud: Cloud) -> None:
     assert cloud.wire.counts()["compute.instances.insert"] == 1
 
 
+def test_an_operation_that_never_ends_leaves_the_purchase_in_doubt(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.simulation.clouds.gcp.books.INSERT_S", 1e6)
+    provider = cloud.provider()
+    cheap = offer(provider, "g2-standard-4")
+    with pytest.raises(TransientError, match="not made after 600 s"):
+        provider.acquire(cheap, 1, token="token", boot=Boot())
+    (lease,) = cloud.provider().leases()
+    assert (lease.token, cloud.held) == ("token", 1)
+
+
 def test_reads_are_tried_again_and_a_throttled_one_waits(cloud: Cloud) -> None:
     provider = cloud.provider()
     cloud.fault(Kind.THROTTLE, "compute.instances.aggregatedList", times=3)

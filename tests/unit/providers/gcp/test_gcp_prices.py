@@ -114,7 +114,7 @@ def test_a_machine_with_a_part_missing_has_no_price(missing: int) -> None:
     rows = [row for number, row in enumerate(A2) if number != missing]
     priced = PriceList(rows).of(A2_HIGH, spot=False)
     assert priced.usd is None
-    assert priced.missing == f"no price of its {('core', 'ram', 'gpu')[missing]}"
+    assert priced.missing == f"no price of its {('vCPUs', 'memory', 'GPUs')[missing]}"
 
 
 def test_the_price_of_another_region_or_of_spot_does_not_stand_in() -> None:
@@ -126,7 +126,7 @@ def test_the_price_of_another_region_or_of_spot_does_not_stand_in() -> None:
 
 def test_two_prices_of_one_part_are_none() -> None:
     priced = PriceList([*A2, sku("Nvidia Tesla A100 GPU running in Iowa", 1)]).of(A2_HIGH, spot=False)
-    assert priced == (None, "several prices of its gpu")
+    assert priced == (None, "several prices of its GPUs")
 
 
 def test_the_same_price_twice_is_one() -> None:

@@ -105,7 +105,7 @@ def test_machines_without_a_price_are_told_with_examples_and_not_offered() -> No
     found, gaps = offers(market(sold, []), Facts("gcp"))
     assert found == []
     assert gaps == [
-        "no price of its core: us-central1 g2-standard-12 on-demand, us-central1 g2-standard-12 spot, "
+        "no price of its vCPUs: us-central1 g2-standard-12 on-demand, us-central1 g2-standard-12 spot, "
         "us-central1 g2-standard-4 on-demand and 3 more"
     ]
 
