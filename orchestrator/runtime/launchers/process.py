@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -21,6 +20,7 @@ from orchestrator.domain.lease import Endpoint, Lease
 from orchestrator.domain.secret import Secret
 from orchestrator.domain.workload import Program
 from orchestrator.runtime.launchers import supervisor
+from orchestrator.runtime.launchers.progress import last_report
 
 NAME = "process"
 START_TIMEOUT_S = 30.0
@@ -228,24 +228,7 @@ def _progress(path: Path) -> Progress | None:
             tail = file.read()
     except FileNotFoundError:
         return None
-    for line in reversed(tail.splitlines(keepends=True)):
-        report = _report(line) if line.endswith(b"\n") else None
-        if report is not None:
-            return report
-    return None
-
-
-def _report(line: bytes) -> Progress | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    if not isinstance(record, dict):
-        return None
-    done, detail = record.get("done"), record.get("detail", "")
-    if isinstance(done, bool) or not isinstance(done, int | float) or not 0.0 <= done <= 1.0:
-        return None
-    return Progress(done=float(done), detail=detail if isinstance(detail, str) else "")
+    return last_report(tail)
 
 
 def _last_line(folder: Path) -> str:
