@@ -57,7 +57,7 @@ class GcpProvider:
         return self.survey().book
 
     def survey(self) -> Survey:
-        """See Surveys: six questions at once, and one per machine type and region whose capacity is asked about."""
+        """See Surveys: four questions at once, and one per machine type and region whose capacity is asked about."""
         machines: list[MachineType] = []
         silent: list[str] = []
         devices: dict[str, frozenset[str]] = {}
