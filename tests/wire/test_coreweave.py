@@ -155,6 +155,15 @@ def test_racks_are_sold_whole(cloud: Scene) -> None:
     assert (lease.nodes, lease.usd_per_hour, len(cloud.live())) == (18, pytest.approx(18 * 42.0), 18)
 
 
+def test_every_node_of_a_gang_has_its_own_endpoint(cloud: Scene) -> None:
+    cloud.buy(DEMAND, 3)
+    cloud.market.clock.advance(120.0)
+    (lease,) = cloud.provider().leases()
+    assert lease.state is LeaseState.READY
+    assert {point.address for point in lease.endpoints} == {machine.address for machine in cloud.live()}
+    assert len({dict(point.env)["ISOFLOP_NODE"] for point in lease.endpoints}) == 3
+
+
 def test_a_lost_answer_is_found_by_the_pools_name(cloud: Scene) -> None:
     cloud.fault(Kind.LOST_RESPONSE, "createNodePool")
     with pytest.raises(TransientError):

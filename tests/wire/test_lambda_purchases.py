@@ -179,6 +179,15 @@ def test_a_ready_node_is_reached_by_ssh_with_keys_of_its_lease(cloud: LambdaScen
     assert (elsewhere.endpoints[0].identity, elsewhere.endpoints[0].host_key) == ("", "")
 
 
+def test_every_node_of_a_gang_has_its_own_endpoint(cloud: LambdaScene) -> None:
+    buy(cloud.provider(), 2)
+    cloud.market.clock.advance(60.0)
+    (lease,) = cloud.provider().leases()
+    assert lease.state is LeaseState.READY
+    assert {point.address for point in lease.endpoints} == {machine.address for machine in cloud.live()}
+    assert lease.usd_per_hour == pytest.approx(2 * 31.92)
+
+
 def test_the_port_is_open_to_the_control_plane_alone(cloud: LambdaScene) -> None:
     buy(cloud.provider(control_cidr="203.0.113.7/32"))
     buy(cloud.provider(control_cidr="203.0.113.7/32"), run=2)

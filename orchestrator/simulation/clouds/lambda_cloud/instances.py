@@ -88,7 +88,12 @@ class Instances:
             tags={str(tag["key"]): str(tag["value"]) for tag in body.get("tags") or ()},
             charges=((QUOTA, "", pool.gpus),),
             lifetime_s=ends_after_s if trusted else None,
-            extra={"ssh_key_names": tuple(keys), "firewall_rulesets": rulesets, "hostname": body.get("hostname", "")},
+            extra={
+                "ssh_key_names": tuple(keys),
+                "firewall_rulesets": rulesets,
+                "hostname": body.get("hostname", ""),
+                "user_data": user_data,  # write-only: no answer has it
+            },
         )
         try:
             (machine,) = self._market.buy(purchase)
