@@ -115,3 +115,13 @@ def test_without_a_key_nothing_is_answered(server: Server) -> None:
     with httpx.Client(base_url=server.url, trust_env=False) as http:
         answer = http.get("/api/v1/instances")
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "global/invalid-api-key")
+
+
+def test_what_the_description_no_longer_has_is_refused(wire: Wire, server: Server) -> None:
+    """Older clients still send `quantity`; nobody knows what it would do now."""
+    order = {"region_name": "us-east-1", "instance_type_name": "gpu_8x_a100", "ssh_key_names": ["k"], "quantity": 2}
+    with httpx.Client(base_url=server.url, trust_env=False, headers={"authorization": f"Bearer {app.KEY}"}) as http:
+        answer = http.post("/api/v1/instance-operations/launch", json=order)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "global/invalid-parameters")
+    assert "quantity" in answer.json()["error"]["message"]
+    assert wire.nonconforming == []
