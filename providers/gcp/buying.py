@@ -26,6 +26,7 @@ from providers.gcp.translate import GOING, lease_id
 
 POLL_S = 2.0
 LONGEST_S = 600.0  # until a machine is made or refused
+NEW_S = 60.0
 GENERATIONS = 8  # purchases with one token within the hour in which Google remembers a request id
 
 
@@ -80,7 +81,7 @@ class Buyer:
                 operation = self._insert(0, "", request_id)
             except Conflict as error:
                 return Ordered(name, self._standing(name, str(error)).number, None)
-            if not operation.done:
+            if not operation.done or (operation.code and self._is_new(operation)):
                 return Ordered(name, operation.target, operation)
             if not operation.code:
                 there = self._client.instance(self._zone, name)
@@ -89,6 +90,10 @@ class Buyer:
                 if there is not None:
                     raise TransientError(NAME, f"{name} is still going from an earlier purchase", 10.0)
         return Ordered(name, operation.target, operation)
+
+    def _is_new(self, operation: Operation) -> bool:
+        """Whether it was begun a moment ago: an answer to this call, or to one that asked the same."""
+        return operation.began is not None and abs((self._clock.now() - operation.began).total_seconds()) < NEW_S
 
     def _next(self, number: int, first: str) -> Ordered:
         name = names.node(self._gang.stem, number)
@@ -143,4 +148,7 @@ class Buyer:
         """Delete what was made of a purchase that failed. Raises: TransientError where that is in doubt."""
         for each in ordered:
             self._outcome(each)  # a machine that is being made cannot be deleted yet
-            self._client.delete(self._zone, each.name, names.request_id("delete", self._zone, each.name, each.number))
+            there = self._client.instance(self._zone, each.name)
+            if there is not None and there.number == each.number:  # not one that another has bought anew
+                request_id = names.request_id("delete", self._zone, each.name, each.number)
+                self._client.delete(self._zone, each.name, request_id)

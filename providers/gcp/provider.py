@@ -6,6 +6,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from orchestrator.domain.configuration import read
 from orchestrator.domain.contracts import Clock, Provider, ProviderContext, Survey
@@ -33,6 +35,16 @@ MACHINES, DEVICES, PRICES, QUOTAS = "machine types", "accelerator types", "price
 KEYS = "keys"
 
 
+class Read(NamedTuple):
+    """What one question brought; the rest of it is empty."""
+
+    machines: Sequence[MachineType] = ()
+    silent: Sequence[str] = ()  # zones that did not answer
+    devices: Mapping[str, frozenset[str]] = MappingProxyType({})
+    quotas: Sequence[Quota] = ()
+    prices: PriceList = PriceList(())
+
+
 class GcpProvider:
     """One project of one owner."""
 
@@ -58,34 +70,27 @@ class GcpProvider:
 
     def survey(self) -> Survey:
         """See Surveys: four questions at once, and one per machine type and region whose capacity is asked about."""
-        machines: list[MachineType] = []
-        silent: list[str] = []
-        devices: dict[str, frozenset[str]] = {}
-        quotas: list[Quota] = []
-        lists: list[PriceList] = []
-
-        def question(what: str) -> None:
-            if what == MACHINES:
-                found, zones = self._client.machine_types()
-                machines.extend(machine for machine in found if self._asked(machine.region))
-                silent.extend(zones)
-            elif what == DEVICES:
-                devices.update(self._client.accelerator_types())
-            elif what == QUOTAS:
-                quotas.extend(self._client.quotas())
-            else:
-                lists.append(self._price_list())
-
-        _, failed = ask((MACHINES, DEVICES, PRICES, QUOTAS), question)
+        found, failed = ask((MACHINES, DEVICES, PRICES, QUOTAS), self._read)
         for needed in (MACHINES, PRICES):
             if needed in failed:
                 raise failed[needed]
-        sold = shapes(machines, devices)
+        machines, silent = found[MACHINES].machines, found[MACHINES].silent
+        sold = shapes(machines, found.get(DEVICES, Read()).devices)
+        quotas = Quotas(found.get(QUOTAS, Read()).quotas)
         advice, unadvised = self._advice(machines)
-        market = Market(sold, lists[0], Quotas(quotas), advice, self._clock.now())
-        found, left_out = offers(market, self._facts)
+        on_sale, left_out = offers(Market(sold, found[PRICES].prices, quotas, advice, self._clock.now()), self._facts)
         gaps = (*told(failed), *(f"{zone}: no answer" for zone in silent), *self._not_found(machines), *unadvised)
-        return Survey(OfferBook.of(found), (*gaps, *left_out))
+        return Survey(OfferBook.of(on_sale), (*gaps, *left_out))
+
+    def _read(self, what: str) -> Read:
+        if what == MACHINES:
+            machines, silent = self._client.machine_types()
+            return Read(machines=[machine for machine in machines if self._asked(machine.region)], silent=silent)
+        if what == DEVICES:
+            return Read(devices=self._client.accelerator_types())
+        if what == QUOTAS:
+            return Read(quotas=self._client.quotas())
+        return Read(prices=self._price_list())
 
     def _asked(self, region: str) -> bool:
         return not self._settings.regions or region in self._settings.regions

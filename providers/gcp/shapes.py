@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -100,7 +100,7 @@ class Wanted(NamedTuple):
     cards: int
 
 
-def shapes(machines: Iterator[MachineType] | list[MachineType], on_sale: Mapping[str, frozenset[str]]) -> list[Shape]:
+def shapes(machines: Iterable[MachineType], on_sale: Mapping[str, frozenset[str]]) -> list[Shape]:
     """Everything with GPUs: machines that have their own, and N1 machines with those that `on_sale` has by zone."""
     found: list[Shape] = []
     for machine in machines:
