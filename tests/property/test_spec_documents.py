@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from orchestrator.domain.accelerator import Precision
 from orchestrator.domain.errors import UserError
 from orchestrator.domain.events import Event
+from orchestrator.domain.lease import Endpoint
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.offerbook import OfferBook, Words
 from orchestrator.domain.parallelism import Parallelism, Recompute
@@ -144,8 +145,9 @@ def answers(draw: st.DrawFn, kind: type[Inference | BatchInference]) -> Inferenc
 
 
 LIMIT = st.none() | ABOVE_ZERO
-SOUND: dict[Any, Callable[[], st.SearchStrategy[Any]]] = {  # what refuses to be made of numbers that contradict it
+SOUND: dict[Any, Callable[[], st.SearchStrategy[Any]]] = {  # what numbers at random contradict, or what holds its like
     Model: models,
+    Endpoint: lambda: built(Endpoint, jump=st.none() | built(Endpoint, jump=st.none())),
     Parallelism: lambda: built(Parallelism, **dict.fromkeys((*DEGREES, "data", "micro_batch"), st.integers(1, 9))),
     Training: lambda: gradients(Training),
     FineTune: lambda: gradients(FineTune),
