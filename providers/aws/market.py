@@ -47,10 +47,15 @@ class Market:
         self._scores: dict[str, tuple[datetime, Scores]] = {}
 
     def regions(self) -> tuple[str, ...]:
-        """The regions that are looked at: enabled for the account and, where the settings name some, among those.
+        """The regions that are bought in: enabled for the account and, where the settings name some, among those.
 
         Raises: AuthError, TransientError.
         """
+        wanted = self._settings.regions
+        return tuple(name for name in self.enabled() if not wanted or name in wanted)
+
+    def enabled(self) -> tuple[str, ...]:
+        """Every region that is enabled for the account. Raises: AuthError, TransientError."""
         now = self._clock.now()
         known = self._regions
         if known is not None and now - known[0] < REGIONS_FOR:
@@ -59,9 +64,7 @@ class Market:
         if answer.raw("Regions") is None:
             raise TransientError(NAME, f"{answer.place}: a success without Regions", 5.0)
         with readable(answer.place):
-            enabled = tuple(row.text("RegionName") for row in answer.each("Regions"))
-        wanted = self._settings.regions
-        found = tuple(name for name in enabled if not wanted or name in wanted)
+            found = tuple(row.text("RegionName") for row in answer.each("Regions"))
         self._regions = (now, found)
         return found
 

@@ -40,7 +40,7 @@ class AwsProvider:
     ) -> None:
         self._owner, self._settings, self._client, self._clock = owner, settings, client, clock
         self._keys, self._key_dir = KeyRing(state_dir / "keys"), state_dir / "keys"
-        self._notes = state_dir / "ended"
+        self._notes, self._bought_in = state_dir / "ended", state_dir / "regions"
         self._market = market
         self._ground = Ground(client, settings, owner)
         self._launcher = Launcher(client, settings, self._ground, owner, clock)
@@ -67,13 +67,15 @@ class AwsProvider:
         if kind is None:
             raise CapacityError(NAME, f"{offer.region} has no instance type {offer.instance_type}", Scope.REGION)
         order = Order(self._market.repriced(offer), nodes, token, boot, kind, self._keys.of(token), self._ended(token))
+        self._bought_in.mkdir(parents=True, exist_ok=True)
+        (self._bought_in / offer.region).touch()
         bought = self._launcher.buy(order)
         return self._lease(bought, {})
 
     def release(self, lease_id: str) -> None:
         """Terminate the machines of a lease. Raises: LeaseNotFound once all are; AuthError, TransientError."""
         found = records.of_id(lease_id)
-        if found is None or found.region not in self._market.regions():
+        if found is None or found.region not in self._market.enabled():
             raise LeaseNotFound(NAME, f"no lease is called {lease_id!r}")
         filters = [{"Name": "reservation-id", "Values": [found.reservation]}]
         machines = [each for some in self._launcher.described(found.region, filters) for each in some]
@@ -127,7 +129,7 @@ class AwsProvider:
             {"Name": f"tag:{OWNER}", "Values": [self._owner]},
             {"Name": "instance-state-name", "Values": STATES},
         ]
-        found, failed = fanout.ask(self._market.regions(), lambda region: self._launcher.described(region, filters))
+        found, failed = fanout.ask(self._watched(), lambda region: self._launcher.described(region, filters))
         for region, error in failed.items():
             if isinstance(error, TransientError):
                 raise TransientError(NAME, f"{region}: {error.detail}", error.retry_after_s) from error
@@ -136,6 +138,12 @@ class AwsProvider:
             region: [machines for machines in leases if machines[0].tags.get(OWNER) == self._owner]
             for region, leases in found.items()
         }
+
+    def _watched(self) -> tuple[str, ...]:
+        """The regions that are bought in, and those that were: a changed setting hides no lease."""
+        bought_in = {each.name for each in self._bought_in.glob("*")}
+        regions = self._market.regions()
+        return (*regions, *(name for name in self._market.enabled() if name in bought_in and name not in regions))
 
     def _lease(self, machines: Sequence[Machine], warned: Mapping[str, object]) -> Lease:
         return records.lease(

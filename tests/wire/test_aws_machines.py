@@ -97,6 +97,20 @@ def test_a_lost_answer_of_a_gang_is_found_again_by_many_at_once(aws: SimulatedAw
     assert len(aws.machines()) == 2
 
 
+def test_a_lost_answer_is_found_though_the_price_has_moved_since(aws: SimulatedAws) -> None:
+    offer = offer_of(aws.made(OWNER), "p5.48xlarge", Billing.SPOT)
+    aws.hide_next(30.0)
+    with pytest.raises(TransientError):
+        aws.lose_next_answer().acquire(offer, 1, token="moved", boot=BOOT)
+    aws.market.move_prices(1.2, lambda key: key.instance_type == "p5.48xlarge")
+    with pytest.raises(TransientError):
+        aws.made(OWNER).acquire(offer, 1, token="moved", boot=BOOT)
+    aws.wait(31)
+    lease = aws.made(OWNER).acquire(offer, 1, token="moved", boot=BOOT)
+    (machine,) = aws.machines()
+    assert lease.usd_per_hour == pytest.approx(machine.usd_per_hour)
+
+
 def test_processes_with_other_keys_and_the_same_token_buy_once(aws: SimulatedAws, tmp_path: Path) -> None:
     first, second = aws.made(OWNER), aws.made(OWNER, folder=tmp_path / "other")
     offer = offer_of(first, "g6.xlarge")

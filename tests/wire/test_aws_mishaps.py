@@ -103,6 +103,16 @@ def test_one_region_that_does_not_answer_hides_no_lease(aws: SimulatedAws) -> No
         provider.leases()
 
 
+def test_a_region_taken_out_of_the_settings_hides_no_lease(aws: SimulatedAws) -> None:
+    provider = aws.made(OWNER)
+    lease = provider.acquire(offer_of(provider, "p4d.24xlarge"), 1, token="left-behind", boot=BOOT)
+    narrowed = aws.made(OWNER, regions=["us-east-1"])
+    assert [held.id for held in narrowed.leases()] == [lease.id]
+    assert set(narrowed.offers().region.vocab) == {"us-east-1"}
+    release_fully(aws, narrowed, lease.id)
+    assert not aws.machines()
+
+
 def test_a_read_waits_as_long_as_it_is_asked_to(aws: SimulatedAws) -> None:
     provider = aws.made(OWNER)
     provider.leases()
