@@ -9,10 +9,12 @@ pytest.importorskip("googleapiclient", reason="Google's API descriptions are not
 
 import google.auth
 from google.auth.exceptions import DefaultCredentialsError
+from requests import PreparedRequest
+from requests.adapters import HTTPAdapter
 
 from orchestrator.domain.errors import AuthError
 from orchestrator.domain.secret import Secret
-from providers.gcp.session import Session
+from providers.gcp.session import Bounded, Session
 from providers.gcp.settings import GcpSettings
 from tests.wire.gcp_cloud import key_file
 
@@ -58,3 +60,13 @@ def test_at_an_endpoint_of_ones_own_google_is_not_asked_on_the_side(endpoint: st
     credentials._create_self_signed_jwt(PUBLIC)
     credentials.before_request(request, "GET", f"{endpoint}/compute/v1/projects/p", {})
     assert bool(asked) == asks
+
+
+@pytest.mark.parametrize(("ca_file", "trusted"), [("", True), ("/etc/our-ca.pem", "/etc/our-ca.pem")])
+def test_a_connection_is_made_within_five_seconds_and_to_whom_the_settings_trust(
+    monkeypatch: pytest.MonkeyPatch, ca_file: str, trusted: object
+) -> None:
+    sent: dict[str, object] = {}
+    monkeypatch.setattr(HTTPAdapter, "send", lambda _self, _request, **options: sent.update(options))
+    Bounded(ca_file).send(PreparedRequest(), timeout=20.0, verify=True)
+    assert sent == {"timeout": (5.0, 20.0), "verify": trusted}
