@@ -299,7 +299,10 @@ def _last(url: str) -> str:
 
 
 def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError as error:
+        raise TransientError(NAME, f"{text[:40]!r} is no time", 30.0) from error
 
 
 def _silent(page: Any) -> list[str]:

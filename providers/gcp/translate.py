@@ -213,7 +213,7 @@ def held(instances: Iterable[Instance]) -> list[Held]:
         gangs[lease_id(instance)].append(instance)
     found = []
     for which, members in gangs.items():
-        members.sort(key=lambda instance: int(instance.labels.get(names.NUMBER, "0")))
+        members.sort(key=lambda instance: _count(instance.labels.get(names.NUMBER, ""), 0))
         metadata = members[0].metadata
         token = metadata.get(TOKEN, members[0].labels.get(TOKEN, ""))
         owner = metadata.get(OWNER, members[0].labels.get(OWNER, ""))
@@ -224,9 +224,14 @@ def held(instances: Iterable[Instance]) -> list[Held]:
 
 def lease_id(instance: Instance) -> names.LeaseId:
     """The lease that a machine belongs to."""
-    nodes = instance.labels.get(names.NODES, "1")
+    nodes = _count(instance.labels.get(names.NODES, ""), 1)
     first = instance.labels.get(names.LEASE, instance.number)
-    return names.LeaseId(instance.zone, instance.name.rpartition("-")[0], int(nodes) if nodes.isdigit() else 1, first)
+    return names.LeaseId(instance.zone, instance.name.rpartition("-")[0], nodes, first)
+
+
+def _count(label: str, otherwise: int) -> int:
+    """A number in a label, which anybody may have changed."""
+    return int(label) if label.isdecimal() and label.isascii() else otherwise
 
 
 def _bare(instance: Instance) -> Offer:

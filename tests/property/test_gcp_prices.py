@@ -63,38 +63,75 @@ def pools(draw: st.DrawFn) -> list[Pool]:
     ]
 
 
-def read(market: Market) -> PriceList:
+def rows(market: Market) -> list[Sku]:
+    """The price list that the simulated cloud gives."""
     forms = {pool.key: found for pool in market.sold_by("gcp") if (found := shape(pool)) is not None}
-    rows = []
+    found = []
     for row in (sku_json(rate) for rate in rates(market, forms)):
         expression = row["pricingInfo"][0]["pricingExpression"]
         price = expression["tieredRates"][0]["unitPrice"]
         nanos = int(price["units"]) * 10**9 + price["nanos"]
         usage, regions = row["category"]["usageType"], tuple(row["serviceRegions"])
-        rows.append(Sku(row["description"], usage, regions, expression["usageUnit"], price["currencyCode"], nanos))
-    return PriceList(rows)
+        found.append(Sku(row["description"], usage, regions, expression["usageUnit"], price["currencyCode"], nanos))
+    return found
+
+
+def asked(pool: Pool) -> Shape:
+    """The machine as the adapter sees it."""
+    form = shape(pool)
+    assert form is not None
+    machine = MachineType(
+        pool.key.zone, form.machine_type, form.cpus, form.memory_mb, form.accelerator, form.cards, form.ssds
+    )
+    return Shape(machine, form.accelerator, form.cards, form.attached)
+
+
+def a_market(sold: list[Pool]) -> Market:
+    return Market(priced_by_parts(sold), seed=1, clock=MarketClock(datetime(2026, 11, 1, tzinfo=UTC)))
 
 
 @settings(max_examples=60, deadline=None)
 @given(sold=pools(), factor=st.sampled_from([1.0, 1.5, 2.0, 3.0]), days=st.integers(0, 40))
 def test_the_parts_of_every_machine_sum_to_its_price(sold: list[Pool], factor: float, days: int) -> None:
-    clock = MarketClock(datetime(2026, 11, 1, tzinfo=UTC))
-    market = Market(priced_by_parts(sold), seed=1, clock=clock)
-    clock.advance(days * 86400.0)
+    market = a_market(sold)
+    market.clock.advance(days * 86400.0)
     if factor != 1.0:
         market.move_prices(factor, lambda _: True)
-    prices = read(market)
+    prices = PriceList(rows(market))
     assert prices.odd == {}
     for pool in market.sold_by("gcp"):
-        form = shape(pool)
-        assert form is not None
-        machine = MachineType(
-            pool.key.zone, form.machine_type, form.cpus, form.memory_mb, form.accelerator, form.cards, form.ssds
-        )
-        priced = prices.of(
-            Shape(machine, form.accelerator, form.cards, form.attached), spot=pool.key.billing is Billing.SPOT
-        )
+        priced = prices.of(asked(pool), spot=pool.key.billing is Billing.SPOT)
         assert priced.usd == pytest.approx(market.price(pool.key), abs=1e-12 if factor == 1.0 else 1e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sold=pools(), data=st.data())
+def test_a_price_list_with_rows_lost_doubled_or_spoilt_gives_the_right_price_or_none(
+    sold: list[Pool], data: st.DataObject
+) -> None:
+    market = a_market(sold)
+    found = []
+    for row in rows(market):
+        match data.draw(
+            st.sampled_from(["kept", "kept", "lost", "twice", "contradicted", "nothing", "yen", "monthly"])
+        ):
+            case "kept":
+                found.append(row)
+            case "twice":
+                found += [row, row]
+            case "contradicted":
+                found += [row, row._replace(nanos=1 + (row.nanos or 0))]
+            case "nothing":
+                found.append(row._replace(nanos=0))
+            case "yen":
+                found.append(row._replace(currency="JPY"))
+            case "monthly":
+                found.append(row._replace(unit="mo"))
+    prices = PriceList(data.draw(st.permutations(found)))
+    for pool in market.sold_by("gcp"):
+        priced = prices.of(asked(pool), spot=pool.key.billing is Billing.SPOT)
+        assert priced.usd in {None, market.price(pool.key)}
+        assert bool(priced.missing) == (priced.usd is None)
 
 
 @given(sold=pools())

@@ -293,3 +293,16 @@ def test_rows_of_the_price_list_that_cannot_be_prices_leave_machines_out_and_are
     assert not [o for o in survey.book if o.accelerator == "L4"]
     assert len(survey.book) == len(cloud.market.pools) - 2
     assert "2 prices of parts left out: not above 0" in survey.gaps
+
+
+def test_a_machine_made_at_no_time_is_a_listing_that_cannot_be_read(cloud: Cloud) -> None:
+    cloud.bought()
+
+    def spoil(body: dict[str, Any]) -> None:
+        for listed in body["items"].values():
+            for instance in listed.get("instances", ()):
+                instance["creationTimestamp"] = "yesterday"
+
+    spoiled(cloud, "compute.instances.aggregatedList", spoil)
+    with pytest.raises(TransientError, match="yesterday"):
+        cloud.provider().leases()

@@ -206,6 +206,13 @@ def test_a_machine_whose_metadata_was_changed_is_still_held_and_its_price_is_sai
     assert found.offer.source.startswith("unknown")
 
 
+def test_labels_that_somebody_changed_do_no_harm() -> None:
+    labels = {"isoflop-owner": "owner", names.NODES: "many", names.NUMBER: "first", names.LEASE: "x"}
+    (found,) = held([instance(labels=labels)])
+    assert found.id.nodes == 1
+    assert found.is_whole
+
+
 def test_an_offer_survives_its_way_through_metadata() -> None:
     offer = replace(builders.offer(), quota_nodes=3, obtainability=0.5, billing=Billing.SPOT)
     assert offer_of(offer_text(offer)) == offer
