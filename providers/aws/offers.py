@@ -110,7 +110,7 @@ def _plain(region: str, zone: Zone, kind: Type, facts: Facts, now: datetime) -> 
         usd_per_hour=0.0,
         available=None,
         tier=known.tier,
-        fabric="ethernet" if known.fabric == EFA and not kind.efa else known.fabric,
+        fabric="ethernet" if known.fabric == EFA and not kind.efa_interfaces else known.fabric,
         vcpus=kind.vcpus,
         host_memory_gib=kind.host_memory_gib,
         interruption_rate=None,

@@ -137,7 +137,7 @@ class Launcher:
             "MaxCount": nodes,
             "UserData": user_data(order.boot, identity),
             "InstanceInitiatedShutdownBehavior": "terminate",  # so that the machine's own end ends the bill
-            "NetworkInterfaces": [self._interface(order, subnet.id, self._ground.group(region, subnet.vpc))],
+            "NetworkInterfaces": self._interfaces(order, subnet.id, self._ground.group(region, subnet.vpc)),
             "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 2},
             "TagSpecifications": [{"ResourceType": each, "Tags": tags} for each in kinds],
         }
@@ -151,17 +151,22 @@ class Launcher:
             params["IamInstanceProfile"] = {"Name": settings.instance_profile}
         return params
 
-    def _interface(self, order: Order, subnet: str, group: str) -> dict[str, object]:
-        interface: dict[str, object] = {
-            "DeviceIndex": 0,
-            "SubnetId": subnet,
-            "Groups": [group],
-            "AssociatePublicIpAddress": self._settings.public_addresses,
-            "DeleteOnTermination": True,
-        }
-        if order.kind.efa and order.nodes > 1:
-            interface["InterfaceType"] = "efa"
-        return interface
+    def _interfaces(self, order: Order, subnet: str, group: str) -> list[dict[str, object]]:
+        """One interface; of a gang with EFA one per network card, unless it needs a public address.
+
+        EC2 gives a public address to a machine with a single interface alone.
+        """
+        public = self._settings.public_addresses
+        plain: dict[str, object] = {"SubnetId": subnet, "Groups": [group], "DeleteOnTermination": True}
+        first = {**plain, "DeviceIndex": 0, "AssociatePublicIpAddress": public}
+        if order.nodes == 1 or not order.kind.efa_interfaces:
+            return [first]
+        if public:
+            return [{**first, "InterfaceType": "efa"}]
+        return [
+            {**plain, "NetworkCardIndex": card, "DeviceIndex": min(card, 1), "InterfaceType": "efa"}
+            for card in range(order.kind.efa_interfaces)
+        ]
 
 
 def _whole(found: Sequence[list[Machine]]) -> list[list[Machine]]:

@@ -41,7 +41,7 @@ class Type(NamedTuple):
     architecture: str  # "x86_64", "arm64"
     neuron: bool  # AWS's own accelerators, which need another image
     bare_metal: bool
-    efa: bool  # whether it has Elastic Fabric Adapters
+    efa_interfaces: int  # Elastic Fabric Adapters that it takes, one per network card
 
 
 class Price(NamedTuple):
@@ -74,8 +74,15 @@ def instance_type(row: Document) -> Type | None:
         architecture="arm64" if "arm64" in architectures else "x86_64",
         neuron=neuron,
         bare_metal=row.raw("BareMetal") is True,
-        efa="NetworkInfo" in row and row.within("NetworkInfo").raw("EfaSupported") is True,
+        efa_interfaces=_efa(row.within("NetworkInfo")) if "NetworkInfo" in row else 0,
     )
+
+
+def _efa(network: Document) -> int:
+    if network.raw("EfaSupported") is not True:
+        return 0
+    most = network.within("EfaInfo").number("MaximumEfaInterfaces", 1.0) if "EfaInfo" in network else 1.0
+    return max(1, min(int(most), int(network.number("MaximumNetworkCards", 1.0))))
 
 
 def _mended(name: str) -> tuple[str, float, float | None] | None:

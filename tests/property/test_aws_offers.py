@@ -23,9 +23,7 @@ FACTS = Facts("aws")
 NAMES = ("p5.48xlarge", "g6.xlarge", "g6f.large", "trn1.2xlarge", "m7i.large")
 ZONES = tuple(Zone(f"us-east-1{letter}", f"use1-az{number}") for number, letter in enumerate("abc", start=1))
 TYPES = {
-    name: Type(
-        name, "L4", True, 0.125 * number, 4.0, 16.0, frozenset({"on-demand", "spot"}), "x86_64", False, False, False
-    )
+    name: Type(name, "L4", True, 0.125 * number, 4.0, 16.0, frozenset({"on-demand", "spot"}), "x86_64", False, False, 0)
     for number, name in enumerate(NAMES[:4], start=1)
 }
 price = st.floats(min_value=1e-4, max_value=500, allow_nan=False)

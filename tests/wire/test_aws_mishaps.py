@@ -249,4 +249,8 @@ def test_an_interface_for_efa_goes_to_types_that_have_one(tmp_path: Path) -> Non
         assert fabrics == {"p5.48xlarge": "efa", "trn1.2xlarge": "ethernet"}
         for name in fabrics:
             provider.acquire(offer_of(provider, name), 2, token=f"pair-{name}", boot=BOOT)
-        assert len(aws.machines()) == 4
+        assert [machine.extra["interfaces"] for machine in aws.machines()] == [1] * 4
+        private = aws.made(OWNER, public_addresses=False)
+        lease = private.acquire(offer_of(private, "p5.48xlarge"), 2, token="cards", boot=BOOT)
+        assert [machine.extra["interfaces"] for machine in aws.machines()[4:]] == [32] * 2
+        assert len({point.address for point in until_ready(aws, private, lease).endpoints}) == 2

@@ -90,9 +90,7 @@ class Instances:
         if runs_on != architecture(self._catalogue.describe(call.region, name)):
             text = f"The architecture of the instance type does not match the architecture '{runs_on}' of the AMI"
             raise AwsError("InvalidParameterValue", text)
-        efa = self._catalogue.describe(call.region, name)["NetworkInfo"].get("EfaSupported")
-        if interface.get("InterfaceType") == "efa" and not efa:
-            raise AwsError("InvalidParameterCombination", f"EFA interfaces are not supported on {name}")
+        _check_interfaces(params, self._catalogue.describe(call.region, name))
         most = params.get("InstanceMarketOptions", {}).get("SpotOptions", {}).get("MaxPrice")
         if most is not None and float(most) < self._market.price(pool.key):
             raise AwsError(
@@ -100,7 +98,13 @@ class Instances:
             )
         for kind in ("instance", "volume", "network-interface", "spot-instances-request"):
             tags_of(params, kind)
-        return Order(pool, zone, groups, bool(interface.get("AssociatePublicIpAddress", True)), _user_data(params))
+        return Order(
+            pool,
+            zone,
+            groups,
+            bool(interface.get("AssociatePublicIpAddress", len(params.get("NetworkInterfaces", ())) < 2)),
+            _user_data(params),
+        )
 
     def _unsupported(self, call: Call, zone: str, name: str) -> AwsError:
         if name not in self._catalogue.types_in(call.region):
@@ -144,6 +148,7 @@ class Instances:
                         "image": params["ImageId"],
                         "groups": order.groups,
                         "public": order.public,
+                        "interfaces": len(params.get("NetworkInterfaces", (1,))),
                         "user_data": order.user_data,
                     },
                 )
@@ -353,6 +358,23 @@ class Instances:
 
 def _without_token(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if name != "ClientToken"}
+
+
+def _check_interfaces(params: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+    interfaces = params.get("NetworkInterfaces", ())
+    network = row["NetworkInfo"]
+    efa = sum(each.get("InterfaceType") in {"efa", "efa-only"} for each in interfaces)
+    if efa > (network.get("EfaInfo", {}).get("MaximumEfaInterfaces", 0) if network.get("EfaSupported") else 0):
+        raise AwsError(
+            "InvalidParameterCombination", f"{efa} EFA interfaces are not supported on {row['InstanceType']}"
+        )
+    if len(interfaces) > 1 and any(each.get("AssociatePublicIpAddress") for each in interfaces):
+        text = "The associatePublicIPAddress parameter can only be specified for a single network interface"
+        raise AwsError("InvalidParameterCombination", text)
+    places = [(each.get("NetworkCardIndex", 0), each.get("DeviceIndex")) for each in interfaces]
+    cards = network.get("MaximumNetworkCards", 1)
+    if len(places) != len(set(places)) or any(card >= cards for card, _ in places):
+        raise AwsError("InvalidParameterValue", "two interfaces at one place, or a network card that there is not")
 
 
 def _user_data(params: Mapping[str, Any]) -> str:

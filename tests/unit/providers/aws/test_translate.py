@@ -210,7 +210,7 @@ def test_a_spot_price_that_is_no_number_is_malformed(usd: str) -> None:
 
 # Quotas
 
-P5 = Type("p5.48xlarge", "H100-SXM", True, 8.0, 192.0, 2048.0, frozenset({"spot"}), "x86_64", False, False, True)
+P5 = Type("p5.48xlarge", "H100-SXM", True, 8.0, 192.0, 2048.0, frozenset({"spot"}), "x86_64", False, False, 32)
 
 
 def test_a_quota_counts_machines_of_all_types_of_its_class() -> None:
