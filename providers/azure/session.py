@@ -145,6 +145,8 @@ def _login(error: ClientAuthenticationError, call: str, clock: Clock) -> Provide
     """A refusal by the login, or by the API itself, which answers 401 with a code of its own."""
     answer = error.response
     if answer is None:
+        if str(error).startswith("DefaultAzureCredential failed"):
+            return no_login("none of the SDK's ways is set up (environment, managed identity, az login)", sure=True)
         distrusted = "CERTIFICATE" in str(error).upper()
         return TransientError(NAME, f"no login: {TLS}", 60.0) if distrusted else no_login(str(error), sure=False)
     refused = _refused(error, clock)

@@ -273,3 +273,12 @@ def test_a_machine_that_may_delete_itself_is_gone_after_its_lifetime(azure: Worl
     azure.market.clock.advance(2 * 3600.0)
     assert running(azure) == 0
     assert provider.leases() == []
+
+
+def test_a_lease_that_listings_do_not_show_yet_can_be_given_back(azure: World) -> None:
+    provider = azure.provider()
+    fault(azure, Kind.HIDE, seconds=600.0)
+    lease = provider.acquire(offer(provider), 1, token="shy", boot=BOOT)
+    assert provider.leases() == []
+    release_fully(AzureAccount(azure), provider, lease.id)
+    assert running(azure) == 0

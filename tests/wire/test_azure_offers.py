@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ClientAuthenticationError
 
 from orchestrator.domain.contracts import Provider, ProviderContext, survey
 from orchestrator.domain.errors import (
@@ -20,9 +21,10 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.lease import Boot
 from orchestrator.domain.offer import Billing, Offer
 from orchestrator.domain.secret import Secret
+from orchestrator.simulation.clouds.azure.app import CLIENT, TENANT
 from orchestrator.simulation.clouds.faults import ALWAYS, Fault, Kind
 from providers.azure.provider import AzureProvider, create
-from tests.contract.azure_world import A10, A100, H100, World, pools, world
+from tests.contract.azure_world import A10, A100, H100, SECRET, World, pools, world
 
 BOOT = Boot(run_id="run-1")
 IDENTITY = (
@@ -226,3 +228,40 @@ def test_a_region_that_the_price_list_does_not_know_is_a_gap_beside_the_others(a
     found = survey(keyless(azure, regions=["eastus", "mars"]))
     assert set(found.book.region.vocab) == {"eastus"}
     assert found.gaps == ("mars: the price list has no machine with GPUs there",)
+
+
+def test_one_region_that_does_not_answer_is_a_gap_beside_the_others(azure: World) -> None:
+    fault(
+        azure, Kind.ERROR, "ResourceSkus_List", times=7
+    )  # a region gives up after four: one fails, the other does not
+    found = azure.provider().survey()
+    (gap,) = found.gaps
+    assert "InternalServerError" in gap
+    assert {*found.book.region.vocab, gap.partition(":")[0]} == {"eastus", "westeurope"}
+
+
+def test_nobody_being_logged_in_is_an_auth_error(azure: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("azure.identity._credentials.default.ChainedTokenCredential.get_token_info", _nobody)
+    settings = azure.settings(client_secret="ambient", tenant_id="", client_id="")
+    provider = AzureProvider(
+        owner="me", settings=settings, secret=None, clock=azure.market.clock, state_dir=azure.folder
+    )
+    with pytest.raises(AuthError, match="az login"):
+        provider.leases()
+    provider.close()
+
+
+def _nobody(*_: object, **__: object) -> None:
+    raise ClientAuthenticationError("DefaultAzureCredential failed to retrieve a token from the included credentials.")
+
+
+def test_ambient_is_the_sdks_own_chain(azure: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_TENANT_ID", TENANT)
+    monkeypatch.setenv("AZURE_CLIENT_ID", CLIENT)
+    monkeypatch.setenv("AZURE_CLIENT_SECRET", SECRET)
+    settings = azure.settings(client_secret="ambient", tenant_id="", client_id="")
+    provider = AzureProvider(
+        owner="me", settings=settings, secret=None, clock=azure.market.clock, state_dir=azure.folder
+    )
+    assert len(provider.offers()) == len(azure.market.pools)
+    provider.close()
