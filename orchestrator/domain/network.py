@@ -25,7 +25,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A measured path between two places, both ways."""
+    """A measured path between two places, both ways; `gbit_s` is 0 where only the round trip was measured."""
 
     a: str
     b: str

@@ -53,10 +53,13 @@ def free_port() -> int:
 class Host:
     """sshd on a loopback port, with the host key and the logins that `user_data` gives a machine; use it in a `with`.
 
-    Whoever runs the tests is the user that logs in: a server that is not root's knows no other.
+    Whoever runs the tests is the user that logs in: a server that is not root's knows no other. `extra` are lines of
+    its configuration.
     """
 
-    def __init__(self, folder: Path, user_data: str, port: int, address: str = "127.0.0.1") -> None:
+    def __init__(
+        self, folder: Path, user_data: str, port: int, address: str = "127.0.0.1", extra: str = ""
+    ) -> None:
         folder.mkdir(parents=True)
         keys = bootup.host_keys(user_data)
         assert keys is not None, "the start-up text brings no host key"
@@ -66,7 +69,7 @@ class Host:
         logins.write_text("".join(f"{key}\n" for key in bootup.logins(user_data)))
         self._config, self._at = folder / "sshd_config", (address, port)
         text = CONFIG.format(address=address, port=port, host_key=private, logins=logins, folder=folder)
-        self._config.write_text(text)
+        self._config.write_text(text + extra)
 
     def __enter__(self) -> Self:
         if os.geteuid() == 0:

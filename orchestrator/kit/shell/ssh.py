@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import time
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import asyncssh
 
 from orchestrator.domain.errors import AuthError, ProviderError, TransientError
-from orchestrator.kit.shell.command import Done, after_mark, remote
+from orchestrator.kit.shell.command import MARK, Done, after_mark, remote
 
 T = TypeVar("T")
 CONNECT_S, LOGIN_S = 10.0, 20.0
 KEEPALIVE_S, KEEPALIVES = 5.0, 3  # a dead link is noticed after 15 s
+ECHOES = 7  # of one byte; the quickest is the round trip
 SPARE_S = 5.0  # beyond its timeout, for a call to say that it was too long
 
 
@@ -35,6 +38,14 @@ class Address:
     def label(self) -> str:
         """`user@host:port`."""
         return f"{self.user}@{self.host}" + (f":{self.port}" if self.port != 22 else "")
+
+
+class Path(NamedTuple):
+    """The way to a machine as one SSH connection has it, jump hosts included; None is not measured."""
+
+    rtt_s: float
+    up_bytes_s: float | None = None
+    down_bytes_s: float | None = None
 
 
 class Hub:
@@ -61,6 +72,13 @@ class Hub:
         Raises: TransientError where nobody answers.
         """
         return self._wait(self._host_key(address), CONNECT_S + LOGIN_S)
+
+    def path(self, address: Address, *, each_way: int, timeout_s: float) -> Path:
+        """Measure the way to a machine: bytes that come back, and `each_way` bytes sent and received, 0 for none.
+
+        Raises: as Shell.run.
+        """
+        return self._wait(self._path(address, each_way, timeout_s), timeout_s + CONNECT_S + LOGIN_S)
 
     def close(self) -> None:
         """Close every connection and end the thread."""
@@ -112,6 +130,23 @@ class Hub:
             last = outputs[1].decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {code}"]
             raise TransientError(self._provider, f"{address.label}: its login shell runs no command: {last[0]}", 60.0)
         return Done(code, stdout, stderr or b"")
+
+    async def _path(self, address: Address, each_way: int, timeout_s: float) -> Path:
+        connection = await self._connected(address)
+        try:
+            async with asyncio.timeout(timeout_s):
+                rtt_s = await _echoes(connection)
+                if not each_way:
+                    return Path(rtt_s)
+                # Not to be compressed on the way; the answer to the last byte takes a round trip of its own.
+                up_s = await _timed(connection, ["sh", "-c", f"head -c {each_way} >/dev/null"], os.urandom(each_way))
+                down_s = await _timed(connection, ["head", "-c", str(each_way), "/dev/urandom"], b"")
+        except TimeoutError:
+            raise TransientError(self._provider, f"{address.label}: no end within {timeout_s:g} s") from None
+        except (asyncio.IncompleteReadError, asyncssh.Error, OSError) as error:
+            self._forget(address, connection)
+            raise TransientError(self._provider, f"{address.label}: {error}") from error
+        return Path(rtt_s, each_way / max(1e-6, up_s - rtt_s), each_way / max(1e-6, down_s))
 
     async def _connected(self, address: Address) -> asyncssh.SSHClientConnection:
         async with self._opening.setdefault(address, asyncio.Lock()):
@@ -196,6 +231,36 @@ class SshShell:
     ) -> Done:
         """See Shell."""
         return self._hub.run(self._address, remote(argv, env=env, folder=folder), stdin, timeout_s)
+
+
+async def _echoes(connection: asyncssh.SSHClientConnection) -> float:
+    """The quickest of several round trips of one byte, in seconds."""
+    process = await connection.create_process(remote(["cat"]), encoding=None)
+    try:
+        await process.stdout.readuntil(MARK)
+        found = []
+        for _ in range(ECHOES):
+            begun = time.perf_counter()
+            process.stdin.write(b".")
+            await process.stdout.readexactly(1)
+            found.append(time.perf_counter() - begun)
+        return min(found)
+    finally:
+        process.close()
+
+
+async def _timed(connection: asyncssh.SSHClientConnection, argv: Sequence[str], data: bytes) -> float:
+    """Seconds from when a command runs, and is sent `data`, to its end."""
+    process = await connection.create_process(remote(argv), encoding=None)
+    try:
+        await process.stdout.readuntil(MARK)
+        begun = time.perf_counter()
+        process.stdin.write(data)
+        process.stdin.write_eof()
+        await process.stdout.read()
+        return time.perf_counter() - begun
+    finally:
+        process.close()
 
 
 def _bytes(output: bytes | str | None) -> bytes:
