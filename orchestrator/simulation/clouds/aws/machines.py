@@ -142,6 +142,7 @@ class Instances:
                     charges=((code, call.region, vcpus),) if code else (),
                     lifetime_s=own_end_s(order.user_data) if ends_itself else None,
                     notice_s=NOTICE_S,
+                    user_data=order.user_data,
                     extra={
                         "reservation": made_id("r", self._market.seed, call.region, serial),
                         "zone": order.zone,

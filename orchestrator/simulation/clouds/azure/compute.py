@@ -208,6 +208,7 @@ class Compute:
             charges=tuple((name, place, pool.vcpus) for name in names for place in (key.region, "")),
             lifetime_s=own_s if deletes else None,
             notice_s=EVICTS_S,
+            user_data=start_up,
         )
         try:
             (machine,) = self._market.buy(purchase)

@@ -79,6 +79,7 @@ class Books:
             charges=self._charges(order.form, order.key.region, order.key.billing),
             lifetime_s=order.lifetime_s,
             notice_s=NOTICE_S,
+            user_data=order.user_data,
             extra=order.extra,
         )
         try:

@@ -36,6 +36,7 @@ class Order(NamedTuple):
     form: Shape
     lifetime_s: float | None
     labels: Mapping[str, str]
+    user_data: str
     extra: Mapping[str, Any]
 
 
@@ -78,7 +79,7 @@ def order(body: Mapping[str, Any], zone: str, forms: Mapping[Key, Shape]) -> Ord
     ends = [end for end in (lifetime_s, own_end_s(user_data)) if end is not None]
     extra = {field: body[field] for field in SHOWN if field in body}
     extra["public"] = bool(interfaces[0].get("accessConfigs"))
-    return Order(name, key, form, min(ends, default=None), labels, extra)
+    return Order(name, key, form, min(ends, default=None), labels, user_data, extra)
 
 
 def firewall(body: Mapping[str, Any]) -> None:

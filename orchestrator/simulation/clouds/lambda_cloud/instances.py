@@ -88,6 +88,7 @@ class Instances:
             tags={str(tag["key"]): str(tag["value"]) for tag in body.get("tags") or ()},
             charges=((QUOTA, "", pool.gpus),),
             lifetime_s=ends_after_s if trusted else None,
+            user_data=user_data,
             extra={
                 "ssh_key_names": tuple(keys),
                 "firewall_rulesets": rulesets,
