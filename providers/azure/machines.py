@@ -88,17 +88,24 @@ def parts(lease_id: str) -> tuple[str, ...]:
 
 
 def body(
-    ordered: Order, name: str, start: str, settings: AzureSettings, *, keys: LeaseKeys, image: str, place: Place
+    ordered: Order,
+    name: str,
+    start: str,
+    settings: AzureSettings,
+    *,
+    keys: LeaseKeys,
+    image: Mapping[str, str],
+    place: Place,
 ) -> dict[str, object]:
     """The request for the machine called `name`: its disk, card and public address come and go with it.
 
-    `start` is its start-up text. Raises: Malformed where `image` is none.
+    `start` is its start-up text, `image` an image reference.
     """
     offer = ordered.offer
     properties: dict[str, object] = {
         "hardwareProfile": {"vmSize": offer.instance_type},
         "storageProfile": {
-            "imageReference": image_reference(image),
+            "imageReference": image,
             "osDisk": {
                 "createOption": "FromImage",
                 "deleteOption": "Delete",
@@ -157,7 +164,7 @@ def _network(name: str, place: Place) -> dict[str, object]:
 
 
 def image_reference(words: str) -> dict[str, str]:
-    """An image reference: `publisher:offer:sku:version`, or the resource id of an image."""
+    """An image reference: `publisher:offer:sku:version`, or the resource id of an image. Raises: Malformed."""
     if words.startswith("/"):
         return {"id": words}
     fields = words.split(":")

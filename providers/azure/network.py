@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 
 from orchestrator.domain.contracts import Clock
-from orchestrator.domain.errors import ConfigError, TransientError
+from orchestrator.domain.errors import CapacityError, Scope, TransientError
 from orchestrator.kit.documents import Document
 from providers.azure.client import GROUP_VERSION, NETWORK_VERSION, Azure
 from providers.azure.machines import Place
@@ -30,7 +30,7 @@ class Network:
         self._lock = threading.Lock()
 
     def of(self, region: str) -> Place:
-        """Where machines of `region` are put. Raises: ConfigError, QuotaError, AuthError, TransientError."""
+        """Where machines of `region` are put. Raises: CapacityError, QuotaError, AuthError, TransientError."""
         with self._lock:  # two makers of one network get in each other's way
             known = self._known.get(region)
             if known is None:
@@ -39,9 +39,11 @@ class Network:
 
     def _made(self, region: str) -> Place:
         if not self._settings.control_cidr:
-            raise ConfigError(
+            raise CapacityError(
+                NAME,
                 f"providers.{NAME}.control_cidr is missing: the address range of this control plane, to which alone"
-                " machines open SSH, such as 198.51.100.7/32"
+                " machines open SSH, such as 198.51.100.7/32",
+                Scope.PROVIDER,
             )
         azure = self._azure
         self._ensure(azure.group_path, GROUP_VERSION, {"location": region, "tags": PURPOSE})

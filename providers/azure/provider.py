@@ -94,8 +94,8 @@ class AzureProvider:
 
         Waits for Azure's word that there is room, for `allocation_s` at most.
 
-        Raises: CapacityError, QuotaError, AuthError; TransientError, after which the purchase is in doubt; ConfigError
-        where `control_cidr` is missing; ValueError where `nodes` is below 1.
+        Raises: CapacityError (for all that is sold here, where `control_cidr` is missing), QuotaError, AuthError;
+        TransientError, after which the purchase is in doubt; ValueError where `nodes` is below 1.
         """
         if nodes < 1:
             raise ValueError(f"a lease has at least one node, not {nodes}")

@@ -6,11 +6,11 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.domain.contracts import Clock
-from orchestrator.domain.errors import ProviderError, ThrottledError, TransientError
+from orchestrator.domain.errors import CapacityError, ProviderError, Scope, ThrottledError, TransientError, UserError
 from orchestrator.domain.lease import Boot
 from orchestrator.domain.offer import Offer
 from orchestrator.kit import fanout
-from orchestrator.kit.documents import Document
+from orchestrator.kit.documents import Document, Malformed
 from orchestrator.kit.keys import KeyRing
 from orchestrator.kit.tags import OWNER
 from providers.azure import machines
@@ -65,9 +65,14 @@ class Buyer:
             raise self._given_back(ordered, error) from error
 
     def _request(self, ordered: Order, boot: Boot) -> Request:
-        place, keys = self._network.of(ordered.offer.region), self._keys.of(ordered.token)
-        start = machines.start_up(boot, keys, self._settings)
-        image = boot.image or self._settings.image
+        """Raises: CapacityError for all that is sold here, where no machine of ours can be asked for like that."""
+        keys = self._keys.of(ordered.token)
+        try:
+            start = machines.start_up(boot, keys, self._settings)
+            image = machines.image_reference(boot.image or self._settings.image)
+        except (UserError, Malformed) as error:
+            raise CapacityError(NAME, str(error), Scope.PROVIDER) from error
+        place = self._network.of(ordered.offer.region)
         return lambda name: machines.body(ordered, name, start, self._settings, keys=keys, image=image, place=place)
 
     def _young(self, held: Sequence[Node]) -> bool:

@@ -13,7 +13,6 @@ import pytest
 
 from orchestrator.domain.errors import (
     CapacityError,
-    ConfigError,
     LeaseNotFound,
     QuotaError,
     Scope,
@@ -105,8 +104,19 @@ def test_ssh_is_open_to_the_control_plane_alone(azure: World) -> None:
 
 def test_nothing_is_bought_without_a_range_to_open_ssh_to(azure: World) -> None:
     provider = azure.provider(control_cidr="")
-    with pytest.raises(ConfigError, match="control_cidr"):
+    with pytest.raises(CapacityError, match="control_cidr") as refused:
         provider.acquire(offer(provider), 1, token="open", boot=BOOT)
+    assert refused.value.scope is Scope.PROVIDER
+    assert running(azure) == 0
+
+
+@pytest.mark.parametrize("boot", [Boot(image="ubuntu"), Boot(user_data="#" * 50_000)])
+def test_what_no_machine_can_be_asked_for_like_is_refused_before_anything_is_made(azure: World, boot: Boot) -> None:
+    provider = azure.provider()
+    with pytest.raises(CapacityError) as refused:
+        provider.acquire(offer(provider), 1, token="odd", boot=boot)
+    assert refused.value.scope is Scope.PROVIDER
+    assert azure.wire.counts()["ResourceGroups_CreateOrUpdate"] == 0
     assert running(azure) == 0
 
 

@@ -164,7 +164,7 @@ def request(tmp_path: Path, **changes: Any) -> dict[str, Any]:
     keys = KeyRing(tmp_path).of("t")
     start = machines.start_up(Boot(), keys, settings)
     place = machines.Place("/s", "/g")
-    made: dict[str, Any] = machines.body(ordered, "m", start, settings, keys=keys, image="a:b:c:d", place=place)
+    made: dict[str, Any] = machines.body(ordered, "m", start, settings, keys=keys, image={"id": "/i"}, place=place)
     return made
 
 
