@@ -72,8 +72,6 @@ class Desk:
             if entry is None or (len(entry.ids) < entry.nodes and not entry.complete):
                 entry = self._bought(offer, nodes, token, boot, entry)
             listed = self._holdings.nodes().get(entry.lease_id, ())
-            if listed and all(node.status in ENDING for node in listed):
-                raise TransientError(NAME, f"{entry.lease_id} is still being given back", POLL_S)
             if len(listed) < len(entry.ids):
                 return self._holdings.unseen(entry, offer)
             return self._holdings.lease(entry.lease_id, listed)
@@ -133,12 +131,19 @@ class Desk:
         return entry
 
     def _live(self, digest: str) -> Mapping[str, Sequence[Node]]:
-        """Leases of the token with instances that nobody has ended yet."""
-        return {
+        """Leases of the token with instances that nobody has ended yet.
+
+        Raises: TransientError where all that there is of it is on its way out: what comes next would be one too many.
+        """
+        ours = {
             lease_id: nodes
             for lease_id, nodes in self._holdings.nodes().items()
-            if lease_id.partition("-")[0] == digest and any(node.status not in ENDING for node in nodes)
+            if lease_id.partition("-")[0] == digest
         }
+        live = {lease: nodes for lease, nodes in ours.items() if any(node.status not in ENDING for node in nodes)}
+        if ours and not live:
+            raise TransientError(NAME, f"{', '.join(ours)} is still being given back", POLL_S)
+        return live
 
     def _adopted(self, token: str, held: Mapping[str, Sequence[Node]]) -> Entry | None:
         """An entry for a purchase of which only Lambda knows; the first, where there are several."""

@@ -17,10 +17,8 @@ from orchestrator.kit.machine import FOLDER, USER
 from providers.lambda_cloud.client import LambdaClient
 from providers.lambda_cloud.journal import Entry, Journal
 from providers.lambda_cloud.names import bought_at, owner_digest
+from providers.lambda_cloud.pace import is_locked
 from providers.lambda_cloud.translate import NAME, Node, node, offer, state
-
-USUAL_LAUNCH_S = 25.0  # of one node of a gang: the spacing of launches, doubled
-OVERHEAD_S = 300.0  # of a purchase besides: queues, retries, listings that lag
 
 
 class Access:
@@ -50,8 +48,11 @@ class Access:
 class Holdings:
     """Reads the account's instances and tells which are whose."""
 
-    def __init__(self, *, client: LambdaClient, journal: Journal, access: Access, owner: str, clock: Clock) -> None:
-        self._client, self._journal, self._access = client, journal, access
+    def __init__(
+        self, *, client: LambdaClient, journal: Journal, access: Access, owner: str, settle_s: float, clock: Clock
+    ) -> None:
+        """`settle_s` is how long a new instance may be missing from listings."""
+        self._client, self._journal, self._access, self._settle_s = client, journal, access, settle_s
         self._owner, self._digest, self._clock = owner, owner_digest(owner), clock
         self._facts = Facts(NAME)
 
@@ -68,12 +69,11 @@ class Holdings:
         return {lease_id: sorted(each, key=lambda one: one.mark.node) for lease_id, each in found.items()}
 
     def leases(self) -> list[Lease]:
-        """Every lease in the order of purchase, but for purchases that are still going on.
+        """Every lease in the order of purchase, but for gangs that somebody is buying at this moment.
 
-        A gang that stays incomplete longer than any purchase takes is shown: it costs money.
-        Raises: AuthError, TransientError.
+        One that is incomplete and that nobody is buying is shown: it costs money. Raises: AuthError, TransientError.
         """
-        shown = [self.lease(lease_id, nodes) for lease_id, nodes in self.nodes().items() if not self._young(nodes)]
+        shown = [self.lease(lease_id, nodes) for lease_id, nodes in self.nodes().items() if not self._coming(nodes)]
         return sorted(shown, key=lambda lease: (lease.acquired_at, lease.id))
 
     def lease(self, lease_id: str, nodes: Sequence[Node]) -> Lease:
@@ -82,7 +82,8 @@ class Holdings:
         entry = self._journal.read(lease_id.partition("-")[0])
         token = first.token or (entry.token if entry and entry.lease_id == lease_id else "")
         distinct = {each.mark.node: each for each in nodes}
-        stands = state(nodes, wanted) if len(distinct) == wanted else state(tuple(distinct.values()), wanted)
+        lagging = entry is not None and entry.lease_id == lease_id and self._lagging(entry)
+        stands = state(tuple(distinct.values()), wanted, lagging=lagging)
         ready = stands in {LeaseState.READY, LeaseState.RECLAIMING}
         points = [self._access.endpoint(token, each.address) for each in distinct.values() if each.address]
         cents = first.cents or first.type.cents
@@ -113,10 +114,14 @@ class Holdings:
             acquired_at=bought_at(entry.lease_id),
         )
 
-    def _young(self, nodes: Sequence[Node]) -> bool:
-        """Whether nodes are missing, and the purchase began so lately that they may still be on their way."""
-        wanted = nodes[0].mark.nodes
-        if len({each.mark.node for each in nodes}) >= wanted:
-            return False
-        age_s = (self._clock.now() - bought_at(nodes[0].mark.lease_id)).total_seconds()
-        return age_s < USUAL_LAUNCH_S * wanted + OVERHEAD_S
+    def _coming(self, nodes: Sequence[Node]) -> bool:
+        """Whether nodes are missing, and a purchase with their token is going on."""
+        first = nodes[0].mark
+        digest = first.lease_id.partition("-")[0]
+        missing = len({each.mark.node for each in nodes}) < first.nodes
+        return missing and is_locked(self._journal.lock(digest))
+
+    def _lagging(self, entry: Entry) -> bool:
+        """Whether nodes that were bought may be missing from listings because they are new."""
+        age_s = self._clock.now().timestamp() - entry.launched_at
+        return entry.complete and age_s < self._settle_s

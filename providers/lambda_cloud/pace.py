@@ -30,6 +30,21 @@ def locked(path: Path, provider: str) -> Iterator[int]:
         os.close(descriptor)
 
 
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock on the file `path` now."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 class Pace:
     """Gives out moments at least `spacing_s` apart, first come, first served.
 

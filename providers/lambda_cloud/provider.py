@@ -84,7 +84,9 @@ def create(context: ProviderContext) -> Provider:
         pace=pace.wait,
     )
     journal, access = Journal(folder / "purchases", owner, NAME), Access(folder / "keys", settings.ssh_port)
-    holdings = Holdings(client=client, journal=journal, access=access, owner=owner, clock=clock)
+    holdings = Holdings(
+        client=client, journal=journal, access=access, owner=owner, settle_s=settings.settle_s, clock=clock
+    )
     desk = Desk(
         client=client,
         holdings=holdings,

@@ -219,8 +219,8 @@ def _type_of(item: Document, region: str) -> Type:
     )
 
 
-def state(nodes: Sequence[Node], wanted: int) -> LeaseState:
-    """How a lease stands by its nodes.
+def state(nodes: Sequence[Node], wanted: int, *, lagging: bool = False) -> LeaseState:
+    """How a lease stands by its nodes; `lagging` while one that was bought may be missing because it is new.
 
     A node that Lambda has taken back, calls unhealthy or no longer lists makes the rest no gang: what runs there has to
     move as for a reclaim.
@@ -228,7 +228,7 @@ def state(nodes: Sequence[Node], wanted: int) -> LeaseState:
     statuses = {each.status for each in nodes}
     if statuses & ENDING:
         return LeaseState.RELEASING
-    if statuses & {"preempted", "unhealthy"} or len(nodes) < wanted:
+    if statuses & {"preempted", "unhealthy"} or (len(nodes) < wanted and not lagging):
         return LeaseState.RECLAIMING
-    ready = statuses == {"active"} and all(each.address for each in nodes)
+    ready = statuses == {"active"} and len(nodes) == wanted and all(each.address for each in nodes)
     return LeaseState.READY if ready else LeaseState.BOOTING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from orchestrator.domain.errors import CapacityError, LeaseNotFound, TransientError
 from orchestrator.domain.lease import Boot, LeaseState
 from orchestrator.kit.machine import USER
-from orchestrator.simulation.clouds.faults import Kind
+from orchestrator.simulation.clouds.faults import Fault, Kind
 from orchestrator.simulation.clouds.machines import End
 from tests.wire.lambda_account import H100, POOL, LambdaScene, buy, h100, scene
 
@@ -87,27 +88,62 @@ def test_a_crash_in_a_gang_is_made_good_by_the_same_token(cloud: LambdaScene) ->
     with pytest.raises(TransientError):
         cloud.provider().acquire(offer, 3, token="run-1-1", boot=Boot())
     assert len(cloud.live()) == 1
-    assert cloud.provider().leases() == []  # a purchase that is going on is no lease yet
+    (half,) = cloud.provider().leases()
+    assert (half.state, half.usd_per_hour) == (LeaseState.RECLAIMING, 31.92)
     lease = cloud.provider().acquire(offer, 3, token="run-1-1", boot=Boot())
     assert len(cloud.live()) == 3
     assert {machine.name for machine in cloud.live()} == {
         cloud.live()[0].name.replace("-0of3", f"-{n}of3") for n in range(3)
     }
-    assert [(each.id, each.nodes) for each in cloud.provider().leases()] == [(lease.id, 3)]
+    assert [(each.id, each.nodes) for each in cloud.provider().leases()] == [(half.id, 3)]
+    assert lease.id == half.id
 
 
-def test_half_a_gang_that_nobody_completes_shows_as_a_lease(cloud: LambdaScene) -> None:
+def test_a_gang_that_is_being_bought_is_no_lease_yet(cloud: LambdaScene) -> None:
+    offer = h100(cloud.provider())
+    cloud.market.script(Fault(provider="lambda", kind=Kind.SLOW, operation="launchInstance", times=2, seconds=1.5))
+    with ThreadPoolExecutor(1) as pool:
+        buying = pool.submit(cloud.provider().acquire, offer, 2, token="run-1-1", boot=Boot())
+        while not cloud.live():
+            assert not buying.done()
+        assert cloud.provider("home", request_spacing_s=0.0).leases() == []
+        assert not buying.done()
+        lease = buying.result()
+    assert [each.id for each in cloud.provider().leases()] == [lease.id]
+
+
+def test_half_a_gang_that_nobody_completes_is_released_like_any_lease(cloud: LambdaScene) -> None:
     provider = cloud.provider()
     offer = h100(provider)
     cloud.fault(Kind.LOST_RESPONSE, "launchInstance")
     with pytest.raises(TransientError):
         provider.acquire(offer, 3, token="run-1-1", boot=Boot())
-    cloud.market.clock.advance(3600.0)
     (lease,) = cloud.provider("another").leases()
     assert (lease.token, lease.state, lease.usd_per_hour) == ("run-1-1", LeaseState.RECLAIMING, 31.92)
     cloud.provider("another").release(lease.id)
     cloud.market.clock.advance(60.0)
     assert cloud.live() == []
+
+
+def test_nodes_that_are_new_may_be_missing_without_a_reclaim(cloud: LambdaScene) -> None:
+    provider = cloud.provider()
+    offer = h100(provider)
+    cloud.fault(Kind.HIDE, seconds=55.0)
+    lease = provider.acquire(offer, 2, token="run-1-1", boot=Boot())
+    (seen,) = provider.leases()
+    assert (seen.id, seen.state, seen.nodes) == (lease.id, LeaseState.BOOTING, 2)
+
+
+def test_what_is_given_back_is_gone_before_its_token_buys_again(cloud: LambdaScene) -> None:
+    offer = h100(cloud.provider())
+    cloud.market.set_capacity(H100, 1)
+    with pytest.raises(CapacityError):
+        cloud.provider().acquire(offer, 2, token="run-1-1", boot=Boot())
+    cloud.market.set_capacity(H100, 4)
+    with pytest.raises(TransientError, match="given back"):
+        cloud.provider().acquire(offer, 2, token="run-1-1", boot=Boot())
+    cloud.market.clock.advance(60.0)
+    assert cloud.provider().acquire(offer, 2, token="run-1-1", boot=Boot()).nodes == 2
 
 
 def test_a_gang_that_cannot_be_completed_is_given_back_with_its_key(cloud: LambdaScene) -> None:
