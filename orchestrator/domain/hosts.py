@@ -101,3 +101,7 @@ class KeepsHosts(Protocol):
         Raises: TransientError, AuthError where the host does not answer.
         """
         ...
+
+    def close(self) -> None:
+        """Close connections; the object is of no use any more."""
+        ...

@@ -27,6 +27,7 @@ COMMANDS = (
     Entry("calibrate", "Learn from runs of your own, for size and plan to use."),
     Entry("offers", "List and filter the market: what is sold where, for how much."),
     Entry("catalog", "Refresh and import prices, show what changed.", group=True),
+    Entry("hosts", "Look after hosts of your own: list, probe, trust, forget.", group=True),
     Entry("schema", "Print the JSON Schema of job files, for editors."),
     Entry("submit", "Hand a job to the control plane, which buys, runs and bills it."),
     Entry("apply", "Run a saved plan, if its prices and capacity still hold."),
