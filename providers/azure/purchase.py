@@ -55,8 +55,8 @@ class Buyer:
         ordered = machines.again(held[0]) if held else fresh
         try:
             first, operation = self._made(ordered.names[0], self._request(ordered, boot))
-        except ThrottledError as error:
-            raise (_in_doubt(error) if held else error) from error
+        except ProviderError as error:
+            raise (self._given_back(ordered, error) if held else error) from error
         if first.lease_id != ordered.lease_id:  # somebody with the same token was here before
             ordered = machines.again(first)
         try:

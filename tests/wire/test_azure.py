@@ -212,6 +212,21 @@ def test_a_gang_whose_answers_were_lost_is_completed_by_the_same_token(azure: Wo
     assert [held.id for held in provider.leases()] == [lease.id]
 
 
+def test_a_gang_that_cannot_be_completed_is_given_back_as_a_whole(azure: World) -> None:
+    provider = azure.provider()
+    wanted = offer(provider)
+    fault(azure, Kind.LOST_RESPONSE, "VirtualMachines_CreateOrUpdate")
+    with pytest.raises(TransientError):
+        provider.acquire(wanted, 3, token="gang", boot=BOOT)
+    assert running(azure) == 1
+    azure.market.set_quota("azure", "cores", 0.0)
+    with pytest.raises(QuotaError):
+        azure.provider().acquire(wanted, 3, token="gang", boot=BOOT)
+    azure.market.clock.advance(60.0)
+    assert running(azure) == 0
+    assert provider.leases() == []
+
+
 def test_many_processes_with_one_token_buy_one_gang(azure: World) -> None:
     wanted = offer(azure.provider())
     buyers = [azure.provider() for _ in range(6)]
