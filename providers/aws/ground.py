@@ -20,7 +20,6 @@ from providers.aws.translate import Type
 GPU_IMAGE = "/aws/service/deeplearning/ami/{architecture}/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
 NEURON_IMAGE = "/aws/service/neuron/dlami/base/ubuntu-24.04/latest/image_id"
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9 ._\-:/()#,@\[\]+=&;{}!$*]")  # of a security group
-SSH = 22
 
 
 class Subnet(NamedTuple):
@@ -165,14 +164,14 @@ class Ground:
     def _rules(self, group: str) -> list[dict[str, object]]:
         rules: list[dict[str, object]] = [{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}]
         if self._settings.control_cidr:
-            rules.append(_ssh(self._settings.control_cidr))
+            rules.append(_ssh(self._settings.control_cidr, self._settings.ssh_port))
         return rules
 
 
-def _ssh(cidr: str) -> dict[str, object]:
+def _ssh(cidr: str, port: int) -> dict[str, object]:
     network = ip_network(cidr)
     ranges = {4: ("IpRanges", "CidrIp"), 6: ("Ipv6Ranges", "CidrIpv6")}[network.version]
-    return {"IpProtocol": "tcp", "FromPort": SSH, "ToPort": SSH, ranges[0]: [{ranges[1]: str(network)}]}
+    return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, ranges[0]: [{ranges[1]: str(network)}]}
 
 
 def _permission(row: Document) -> list[dict[str, object]]:

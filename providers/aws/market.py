@@ -96,7 +96,7 @@ class Market:
         known = self._types.get(name)
         if known is not None and self._clock.now() - known[0] < TYPES_FOR:
             return known[1]
-        found = settled(lambda: self._surveyor.types(region, [name]), UNKNOWN_TYPE, dict[str, Type]())
+        found = settled(lambda: self._surveyor.types(region, [name], []), UNKNOWN_TYPE, dict[str, Type]())
         self._remember(found, self._clock.now())
         return found.get(name)
 
@@ -120,6 +120,7 @@ class Market:
         with self._lock:
             known = {name: kind for name, (at, kind) in self._types.items() if now - at < TYPES_FOR}
         gaps: list[str] = []
+        unread: list[str] = []
         asked: set[str] = set(known)
         while True:
             left = {name: sorted(answer.types - asked) for name, answer in answers.items()}
@@ -127,13 +128,15 @@ class Market:
             if not region or not left[region]:
                 break
             try:
-                found = self._surveyor.types(region, left[region])
+                found = self._surveyor.types(region, left[region], unread)
             except ProviderError as error:
                 gaps.append(f"{len(left[region])} instance types are not described by {region}: {error.detail}")
                 found = {}
             asked.update(left[region])
             known |= found
             self._remember(found, now)
+        if unread:
+            gaps.append(f"{len(unread)} instance types are described in a way that cannot be read: {unread[0]}")
         return known, gaps
 
     def _remember(self, found: Mapping[str, Type], now: datetime) -> None:

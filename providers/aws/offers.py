@@ -75,7 +75,7 @@ def of_region(name: str, region: Region, advice: Advice, facts: Facts, now: date
             if kind is None:
                 continue
             plain = _plain(name, zone, kind, facts, now)
-            for billing in _billings(kind):
+            for billing in _billings(kind, (type_name, zone.name) in region.spot):
                 made = _priced(plain, region, billing, advice, zone)
                 if made is None:
                     missing.setdefault(billing, set()).add(type_name)
@@ -91,9 +91,10 @@ def of_region(name: str, region: Region, advice: Advice, facts: Facts, now: date
     return found, [*told, *region.gaps]
 
 
-def _billings(kind: Type) -> list[Billing]:
-    sold = {"on-demand": Billing.ON_DEMAND, "spot": Billing.SPOT}
-    return [billing for usage, billing in sold.items() if usage in kind.usages]
+def _billings(kind: Type, on_spot: bool) -> list[Billing]:
+    """How a type is sold in a zone: what it is said to be sold as, and as spot where it has a price there."""
+    demand = [Billing.ON_DEMAND] if "on-demand" in kind.usages else []
+    return [*demand, *([Billing.SPOT] if on_spot or "spot" in kind.usages else [])]
 
 
 def _plain(region: str, zone: Zone, kind: Type, facts: Facts, now: datetime) -> Offer:

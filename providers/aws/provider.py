@@ -152,6 +152,7 @@ class AwsProvider:
             public=self._settings.public_addresses,
             keys=self._known_keys(machines[0].tags.get(TOKEN, "")),
             warned=frozenset(warned),
+            ssh_port=self._settings.ssh_port,
         )
 
     def _known_keys(self, token: str) -> LeaseKeys | None:

@@ -187,14 +187,20 @@ def of_id(lease: str) -> Found | None:
 
 
 def lease(
-    held: Sequence[Machine], *, now: datetime, public: bool, keys: LeaseKeys | None, warned: frozenset[str]
+    held: Sequence[Machine],
+    *,
+    now: datetime,
+    public: bool,
+    keys: LeaseKeys | None,
+    warned: frozenset[str],
+    ssh_port: int = 22,
 ) -> Lease:
     """The lease that the machines of one reservation are; `warned` are ids of machines that AWS takes back."""
     first = min(held, key=lambda each: each.number)
     offer = unpacked(first)
     nodes = int(first.tags[NODES]) if first.tags.get(NODES, "").isdigit() else len(held)
     state = _state(held, nodes, warned, young=now - first.launched_at < SHOWS_WITHIN)
-    reached = tuple(_endpoint(each, public, keys) for each in held if not each.dead)
+    reached = tuple(_endpoint(each, public, keys, ssh_port) for each in held if not each.dead)
     shown = state in {LeaseState.READY, LeaseState.RECLAIMING} and all(point.address for point in reached)
     if state is LeaseState.READY and not shown:
         state = LeaseState.BOOTING
@@ -223,11 +229,11 @@ def _state(held: Sequence[Machine], nodes: int, warned: frozenset[str], *, young
     return LeaseState.READY if whole else LeaseState.BOOTING
 
 
-def _endpoint(seen: Machine, public: bool, keys: LeaseKeys | None) -> Endpoint:
+def _endpoint(seen: Machine, public: bool, keys: LeaseKeys | None, ssh_port: int) -> Endpoint:
     return Endpoint(
         launcher="ssh",
         address=seen.public_address if public else seen.private_address,
-        port=22,
+        port=ssh_port,
         user=USER,
         path=f"{FOLDER}/lease",
         identity=str(keys.login_file) if keys else "",

@@ -59,6 +59,7 @@ class AwsSettings:
     subnets: tuple[str, ...] = _list()  # "subnet-..."; empty is the default one of the zone
     security_group: str = ""  # "sg-..." of yours; "" makes one per owner and network
     control_cidr: str = ""  # the control plane's address, the only one that may open SSH: "203.0.113.7/32"
+    ssh_port: int = 22  # of the image's SSH server
     public_addresses: bool = True  # machines are reached by a public address; else by their private one
     instance_profile: str = ""  # name of an IAM instance profile for the machines
     quotas: bool = True  # ask what the account may still buy
@@ -79,6 +80,8 @@ class AwsSettings:
             ip_network(self.control_cidr)  # raises ValueError with a clear text
         if self.image and not self.image.startswith(("ami-", "ssm:/")):
             raise ValueError(f'image is "ami-..." or "ssm:/path", not {self.image!r}')
+        if not 0 < self.ssh_port < 65536:
+            raise ValueError(f"ssh_port is from 1 to 65535, not {self.ssh_port}")
         for name in ("connect_timeout_s", "read_timeout_s", "placement_scores_age_h"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is above 0, not {getattr(self, name)}")

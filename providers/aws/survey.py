@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
+from typing import TypeVar
 
 from orchestrator.domain.errors import ProviderError, TransientError
+from orchestrator.kit.documents import Malformed
 from orchestrator.kit.money import Rates
 from providers.aws import translate
 from providers.aws.client import Client, readable
@@ -14,6 +17,8 @@ from providers.aws.refusals import NAME, Rejected
 from providers.aws.settings import AwsSettings
 from providers.aws.translate import Price, Running, Type
 
+R = TypeVar("R")
+T = TypeVar("T")
 MOST_TYPES = 100  # that DescribeInstanceTypes takes at once
 LONGEST_VALUE = 1024  # of a filter of GetProducts
 IN_USE = ["pending", "running", "stopping", "shutting-down"]
@@ -43,35 +48,35 @@ class Surveyor:
             types = sorted(found.types)
             if not types:
                 return found
-            found.demand, found.unpriced = self._list_prices(name, types)
-            found.spot = self._spot_prices(name, types, now)
-            self._extras(name, found)
+            unread: list[str] = []
+            found.demand, found.unpriced = self._list_prices(name, types, unread)
+            found.spot = self._spot_prices(name, types, now, unread)
+            told = [f"{name}: {len(unread)} prices cannot be read: {unread[0]}"] if unread else []
+            found.gaps = (*told, *self._extras(name, found))
         return found
 
-    def types(self, region: str, names: Sequence[str]) -> dict[str, Type]:
-        """Facts of types by name. Raises: AuthError, TransientError."""
+    def types(self, region: str, names: Sequence[str], unread: list[str]) -> dict[str, Type]:
+        """Facts of types by name; words about rows that cannot be read go to `unread`.
+
+        Raises: AuthError, TransientError.
+        """
         found: dict[str, Type] = {}
         for start in range(0, len(names), MOST_TYPES):
             wanted = list(names[start : start + MOST_TYPES])
             rows = self._client.each("ec2", region, "DescribeInstanceTypes", "InstanceTypes", InstanceTypes=wanted)
-            with readable(region):
-                for row in rows:
-                    kind = translate.instance_type(row)
-                    if kind is not None:
-                        found[kind.name] = kind
+            read = _each_read(rows, translate.instance_type, unread)
+            found |= {kind.name: kind for kind in read if kind is not None}
         return found
 
     def spot_price(self, region: str, zone: str, name: str, now: datetime) -> float | None:
         """Of one type in one zone, now; None where it is not told. Raises: AuthError, TransientError."""
-        with readable(region):
-            found = self._spot_prices(region, [name], now, zone)
+        found = self._spot_prices(region, [name], now, [], zone)
         price = found.get((name, zone), 0.0)
         return price if price > 0 else None
 
     def list_price(self, region: str, name: str) -> float | None:
         """Of one type on demand; None where it is not told. Raises: AuthError, TransientError."""
-        with readable(region):
-            found, _ = self._list_prices(region, [name])
+        found, _ = self._list_prices(region, [name], [])
         return found[name].usd_per_hour if name in found else None
 
     def scores(self, instance_type: str, regions: Sequence[str]) -> dict[tuple[str, str], float]:
@@ -118,37 +123,36 @@ class Surveyor:
                 offered.setdefault(row.text("Location"), set()).add(row.text("InstanceType"))
         return zones, {zone: frozenset(types) for zone, types in offered.items()}
 
-    def _list_prices(self, region: str, types: Sequence[str]) -> tuple[dict[str, Price], tuple[str, ...]]:
+    def _list_prices(
+        self, region: str, types: Sequence[str], unread: list[str]
+    ) -> tuple[dict[str, Price], tuple[str, ...]]:
+        """Prices by type, and the types whose price is none or not to be told from another."""
         metal = [name for name in types if ".metal" in name]
         usual = [name for name in types if ".metal" not in name]
-        priced: dict[str, Price] = {}
-        bad: list[str] = []
+        found: dict[str, set[Price | None]] = {}
         for names, kind in ((usual, USUAL), (metal, METAL)):
             if names:
-                self._products(region, names, kind, priced, bad)
-        return priced, tuple(sorted(set(bad) - set(priced)))
+                for name, price in self._products(region, names, kind, unread):
+                    found.setdefault(name, set()).add(price)
+        priced = {name: found[name] - {None} for name in types if name in found}
+        # Two products that differ in price alone: which is ours is not to be guessed.
+        good = {name: price for name, prices in priced.items() if len(prices) == 1 for price in prices if price}
+        return good, tuple(sorted(priced.keys() - good.keys()))
 
     def _products(
-        self, region: str, types: Sequence[str], kind: Mapping[str, str], priced: dict[str, Price], bad: list[str]
-    ) -> None:
-        """Prices of `types` alone; where the list does not know that filter, of all types."""
-        before = len(priced) + len(bad)
-        wanted = frozenset(types)
+        self, region: str, types: Sequence[str], kind: Mapping[str, str], unread: list[str]
+    ) -> list[tuple[str, Price | None]]:
+        """Products of `types` alone; where the list does not know that filter, of all types."""
         filters = [_match(field, value) for field, value in {"regionCode": region, **PLAIN, **kind}.items()]
-        try:
+        found: list[tuple[str, Price | None]] = []
+        with suppress(Rejected):
             for value in _joined(types):
                 only = {"Type": "ANY_OF", "Field": "instanceType", "Value": value}
-                self._page_through([*filters, only], wanted, priced, bad)
-        except Rejected:
-            pass
-        if len(priced) + len(bad) == before:
-            self._page_through(filters, wanted, priced, bad)
+                found += self._products_by([*filters, only], unread)
+        return found or self._products_by(filters, unread)
 
-    def _page_through(
-        self, filters: Sequence[Mapping[str, str]], wanted: frozenset[str], priced: dict[str, Price], bad: list[str]
-    ) -> None:
-        twice: set[str] = set()
-        for text in self._client.texts(
+    def _products_by(self, filters: Sequence[Mapping[str, str]], unread: list[str]) -> list[tuple[str, Price | None]]:
+        texts = self._client.texts(
             "pricing",
             self._settings.pricing_region,
             "GetProducts",
@@ -156,20 +160,11 @@ class Surveyor:
             ServiceCode="AmazonEC2",
             Filters=list(filters),
             MaxResults=100,
-        ):
-            name, price = translate.list_price(text, self._rates)
-            if name not in wanted:
-                continue
-            if price is None:
-                bad.append(name)
-            elif priced.setdefault(name, price) != price:
-                twice.add(name)
-        for name in twice:  # two products that differ in price alone: which is ours is not to be guessed
-            priced.pop(name, None)
-            bad.append(name)
+        )
+        return list(_each_read(texts, lambda text: translate.list_price(text, self._rates), unread))
 
     def _spot_prices(
-        self, region: str, types: Sequence[str], now: datetime, zone: str = ""
+        self, region: str, types: Sequence[str], now: datetime, unread: list[str], zone: str = ""
     ) -> dict[tuple[str, str], float]:
         rows = self._client.each(
             "ec2",
@@ -182,9 +177,9 @@ class Surveyor:
             MaxResults=1000,
             **({"AvailabilityZone": zone} if zone else {}),
         )
-        return translate.spot_prices(rows)
+        return translate.newest(_each_read(rows, translate.spot_price, unread))
 
-    def _extras(self, region: str, found: Region) -> None:
+    def _extras(self, region: str, found: Region) -> list[str]:
         """What offers do without: a refusal here is a gap."""
         gaps = []
         if self._settings.quotas:
@@ -195,13 +190,13 @@ class Surveyor:
                         "service-quotas", region, "ListServiceQuotas", "Quotas", ServiceCode="ec2", MaxResults=100
                     )
                 )
-            except ProviderError as error:
-                gaps.append(f"quotas of {region} are unknown: {error.detail}")
+            except (ProviderError, Malformed) as error:
+                gaps.append(f"quotas of {region} are unknown: {error}")
         try:
             found.blocks = self._blocks(region, found)
-        except ProviderError as error:
-            gaps.append(f"capacity blocks of {region} are unknown: {error.detail}")
-        found.gaps = tuple(gaps)
+        except (ProviderError, Malformed) as error:
+            gaps.append(f"capacity blocks of {region} are unknown: {error}")
+        return gaps
 
     def _running(self, region: str) -> tuple[Running, ...]:
         reservations = self._client.each(
@@ -239,6 +234,15 @@ class Surveyor:
                 if (name, zone) not in blocks or block.usd_per_hour < blocks[name, zone].usd_per_hour:
                     blocks[name, zone] = block
         return tuple(blocks.values())
+
+
+def _each_read(rows: Iterable[R], read: Callable[[R], T], unread: list[str]) -> Iterator[T]:
+    """What `read` makes of every row; words about those that it cannot read go to `unread`."""
+    for row in rows:
+        try:
+            yield read(row)
+        except Malformed as error:
+            unread.append(str(error))
 
 
 def _match(name: str, value: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from math import floor, isfinite
+from math import floor
 from typing import NamedTuple
 
 from orchestrator.domain.offer import Billing
@@ -152,17 +152,32 @@ def _hourly(product: Document, rates: Rates) -> Iterator[Price]:
                     yield Price(converted.usd, converted.note)
 
 
-def spot_prices(rows: Iterable[Document]) -> dict[tuple[str, str], float]:
-    """The newest price by (instance type, zone) of DescribeSpotPriceHistory; 0 is no price. Raises: Malformed."""
-    newest: dict[tuple[str, str], tuple[datetime, float]] = {}
+class SpotPrice(NamedTuple):
+    """One row of DescribeSpotPriceHistory."""
+
+    instance_type: str
+    zone: str
+    at: datetime
+    usd_per_hour: float
+
+
+def spot_price(row: Document) -> SpotPrice | None:
+    """A row of DescribeSpotPriceHistory; None for another system's than Linux. Raises: Malformed."""
+    if row.text("ProductDescription", "Linux/UNIX") != "Linux/UNIX":
+        return None
+    usd_per_hour = row.number("SpotPrice")
+    return SpotPrice(row.text("InstanceType"), row.text("AvailabilityZone"), moment(row, "Timestamp"), usd_per_hour)
+
+
+def newest(rows: Iterable[SpotPrice | None]) -> dict[tuple[str, str], float]:
+    """The newest price by (instance type, zone); 0 where it is no price."""
+    found: dict[tuple[str, str], SpotPrice] = {}
     for row in rows:
-        if row.text("ProductDescription", "Linux/UNIX") != "Linux/UNIX":
-            continue
-        key = (row.text("InstanceType"), row.text("AvailabilityZone"))
-        seen = (moment(row, "Timestamp"), row.number("SpotPrice"))
-        if key not in newest or seen[0] > newest[key][0]:
-            newest[key] = seen
-    return {key: price if isfinite(price) and price > 0 else 0.0 for key, (_, price) in newest.items()}
+        if row is not None:
+            key = (row.instance_type, row.zone)
+            if key not in found or row.at > found[key].at:
+                found[key] = row
+    return {key: max(0.0, row.usd_per_hour) for key, row in found.items()}
 
 
 def moment(row: Document, name: str) -> datetime:

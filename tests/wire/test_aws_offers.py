@@ -191,3 +191,14 @@ def test_how_often_spot_is_taken_back_is_read_from_aws_s_feed(aws: SimulatedAws,
     provider = aws.made(OWNER, spot_advisor_file=str(feed))
     assert offer_of(provider, "p5.48xlarge", Billing.SPOT).interruption_rate == pytest.approx(0.000394, rel=0.01)
     assert offer_of(provider, "g6.xlarge", Billing.SPOT).interruption_rate is None
+
+
+def test_a_type_sold_as_spot_in_one_region_alone_is_found_there(tmp_path: Path) -> None:
+    stock = [
+        *pools("us-east-1/us-east-1a", "p5.48xlarge", "H100-SXM", 8, (55.04, None)),
+        *pools("us-west-2/us-west-2a", "p5.48xlarge", "H100-SXM", 8, (55.04, 20.0)),
+    ]
+    with SimulatedAws(tmp_path, stock) as aws:
+        survey = aws.made(OWNER).survey()
+    assert len(survey.book) == 3
+    assert not survey.gaps

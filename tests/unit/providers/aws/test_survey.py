@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("boto3", reason="AWS's SDK is not installed (extra aws)")
 
 from orchestrator.domain.errors import TransientError
+from orchestrator.kit.documents import Document
 from orchestrator.kit.money import Rates
 from orchestrator.testing.clock import FakeClock
 from providers.aws.client import Client, Keys
@@ -45,7 +46,7 @@ class PriceList(Client):
 
 
 def asked(client: PriceList, types: Sequence[str]) -> tuple[dict[str, float], tuple[str, ...]]:
-    found, bad = Surveyor(client, AwsSettings(), Rates())._list_prices("us-east-1", types)
+    found, bad = Surveyor(client, AwsSettings(), Rates())._list_prices("us-east-1", types, [])
     return {name: price.usd_per_hour for name, price in found.items()}, bad
 
 
@@ -93,3 +94,38 @@ def test_a_price_list_that_fails_is_no_empty_one() -> None:
 
     with pytest.raises(TransientError):
         asked(Failing({}), ["p5.48xlarge"])
+
+
+def test_a_product_that_cannot_be_read_costs_the_others_nothing_and_is_told() -> None:
+    class Spoilt(PriceList):
+        def texts(self, service: str, region: str, operation: str, field: str, **params: object) -> Iterator[str]:
+            yield "{"
+            yield product("p5.48xlarge", "free")
+            yield product("g6.xlarge", "0.8")
+
+    unread: list[str] = []
+    found, _ = Surveyor(Spoilt({}), AwsSettings(), Rates())._list_prices("us-east-1", ["g6.xlarge"], unread)
+    assert list(found) == ["g6.xlarge"]
+    assert len(unread) == 2
+
+
+def test_a_type_that_cannot_be_read_costs_the_others_nothing_and_is_told() -> None:
+    good = {
+        "InstanceType": "g6.xlarge",
+        "GpuInfo": {"Gpus": [{"Name": "L4", "Manufacturer": "NVIDIA", "Count": 1, "MemoryInfo": {"SizeInMiB": 22888}}]},
+        "VCpuInfo": {"DefaultVCpus": 4},
+        "MemoryInfo": {"SizeInMiB": 16384},
+        "ProcessorInfo": {"SupportedArchitectures": ["x86_64"]},
+        "SupportedUsageClasses": ["on-demand"],
+    }
+
+    class Types(PriceList):
+        def each(self, service: str, region: str, operation: str, field: str, **params: object) -> Iterator[Document]:
+            yield Document({**good, "InstanceType": "g6.2xlarge", "VCpuInfo": None}, "first")
+            yield Document(good, "second")
+
+    unread: list[str] = []
+    found = Surveyor(Types({}), AwsSettings(), Rates()).types("us-east-1", ["g6.xlarge", "g6.2xlarge"], unread)
+    assert list(found) == ["g6.xlarge"]
+    assert len(unread) == 1
+    assert "VCpuInfo" in unread[0]

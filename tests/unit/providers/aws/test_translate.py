@@ -194,18 +194,20 @@ def spot(usd: str, hours_ago: float, *, system: str = "Linux/UNIX") -> Document:
 def test_the_newest_spot_price_counts_in_whatever_order_they_come() -> None:
     rows = [spot("20.5", 2), spot("21.25", 1), spot("19.0", 9), spot("99.0", 0, system="Windows")]
     for order in (rows, rows[::-1]):
-        assert translate.spot_prices(order) == {("p5.48xlarge", "us-east-1a"): 21.25}
+        assert translate.newest(map(translate.spot_price, order)) == {("p5.48xlarge", "us-east-1a"): 21.25}
 
 
 @pytest.mark.parametrize("usd", ["0", "-1.0"])
 def test_a_spot_price_of_zero_or_below_hides_the_older_one(usd: str) -> None:
-    assert translate.spot_prices([spot(usd, 0), spot("20.0", 1)]) == {("p5.48xlarge", "us-east-1a"): 0.0}
+    assert translate.newest(map(translate.spot_price, [spot(usd, 0), spot("20.0", 1)])) == {
+        ("p5.48xlarge", "us-east-1a"): 0.0
+    }
 
 
 @pytest.mark.parametrize("usd", ["nan", "inf", "free", ""])
 def test_a_spot_price_that_is_no_number_is_malformed(usd: str) -> None:
     with pytest.raises(Malformed):
-        translate.spot_prices([spot(usd, 0)])
+        translate.spot_price(spot(usd, 0))
 
 
 # Quotas
