@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from types import MappingProxyType
 from typing import NamedTuple
 
 from orchestrator.domain.offer import Billing, Offer
@@ -15,6 +16,8 @@ MOST_NODES = 24  # of a small type in one zone
 SPOT_SHARE = 0.5  # of the nodes that are for sale as spot as well
 # Clouds that sell spot machines whose prices no table of ours has: a made-up part of the on-demand price stands in.
 MADE_UP_SPOT = {"azure": 0.35, "coreweave": 0.5}
+# Clouds whose machines are always in a zone: a price of a whole region is of two zones there.
+ZONES: Mapping[str, tuple[str, ...]] = MappingProxyType({"aws": ("a", "b"), "gcp": ("-a", "-b")})
 USUAL_HAZARD = 0.01  # reclaims per hour where nobody states a rate
 
 
@@ -55,15 +58,21 @@ def of_book(book: OfferBook, *, seed: int, clouds: Iterable[str] = CLOUDS) -> tu
     for offer in book:
         if offer.provider not in wanted or offer.billing not in {Billing.ON_DEMAND, Billing.SPOT}:
             continue
-        pools.append(_pool(offer, offer.billing, offer.usd_per_hour, seed))
         share = MADE_UP_SPOT.get(offer.provider)
-        if share is not None and offer.billing is Billing.ON_DEMAND:
-            pools.append(_pool(offer, Billing.SPOT, share * offer.usd_per_hour, seed))
+        for zone in _zones(offer):
+            pools.append(_pool(offer, zone, offer.billing, offer.usd_per_hour, seed))
+            if share is not None and offer.billing is Billing.ON_DEMAND:
+                pools.append(_pool(offer, zone, Billing.SPOT, share * offer.usd_per_hour, seed))
     return tuple(pools)
 
 
-def _pool(offer: Offer, billing: Billing, usd_per_hour: float, seed: int) -> Pool:
-    key = Key(offer.provider, offer.region, offer.zone, offer.instance_type, billing)
+def _zones(offer: Offer) -> tuple[str, ...]:
+    suffixes = ZONES.get(offer.provider, ())
+    return (offer.zone,) if offer.zone or not suffixes else tuple(f"{offer.region}{suffix}" for suffix in suffixes)
+
+
+def _pool(offer: Offer, zone: str, billing: Billing, usd_per_hour: float, seed: int) -> Pool:
+    key = Key(offer.provider, offer.region, zone, offer.instance_type, billing)
     spot = billing is Billing.SPOT
     most = max(2, int(MOST_NODES / max(1.0, offer.gpus) * (SPOT_SHARE if spot else 1.0)))
     luck = chance(seed, "capacity", *key)
