@@ -48,7 +48,7 @@ QUOTAS: tuple[tuple[str, str, str, str], ...] = (  # pattern of types, billing, 
 @cache
 def recorded() -> Mapping[str, Mapping[str, Any]]:
     """Rows of DescribeInstanceTypes as moto recorded them, by type. Reading them takes a third of a second."""
-    source = files("moto.ec2").joinpath("resources", "instance_types.json.gz")
+    source = files("moto").joinpath("ec2", "resources", "instance_types.json.gz")
     rows: Mapping[str, Mapping[str, Any]] = json.loads(gzip.decompress(source.read_bytes()))
     return rows
 
