@@ -39,7 +39,7 @@ say containers
 for each in podman docker apptainer singularity; do command -v "$each" >/dev/null 2>&1 && echo "$each"; done
 if command -v nvidia-smi >/dev/null 2>&1; then
   say nvidia; within 20 nvidia-smi --query-gpu=uuid,name,memory.total --format=csv,noheader,nounits </dev/null 2>&1
-  say nvidia-code; echo $?
+  code=$?; say nvidia-code; echo $code
   say nvidia-apps; within 20 nvidia-smi --query-compute-apps=gpu_uuid --format=csv,noheader </dev/null 2>/dev/null
 elif command -v rocm-smi >/dev/null 2>&1; then
   say rocm; within 20 rocm-smi --showproductname --showmeminfo vram --csv </dev/null 2>/dev/null

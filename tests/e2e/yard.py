@@ -5,10 +5,11 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import stat
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -89,8 +90,25 @@ class YardHost:
     def down(self) -> None:
         """Cut the host off: its server and every session end."""
         if self._server is not None:
+            sessions = _offspring(int((self._folder / f"sshd-{self._starts}" / "sshd.pid").read_text()))
             self._server.__exit__(None, None, None)
+            for pid in sessions:  # each of its own group
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self._server = None
+
+
+def _offspring(pid: int) -> list[int]:
+    """Every process that descends from `pid`."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            children.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    found = list(children.get(pid, ()))
+    for each in found:
+        found += children.get(each, ())
+    return found
 
 
 class Yard:
@@ -103,6 +121,7 @@ class Yard:
         self.hosts = [YardHost(folder, ring, number, gpus) for number in range(hosts)]
         self.sites = {host.name: f"site-{number % sites}" for number, host in enumerate(self.hosts)}
         self.fields: dict[str, dict[str, object]] = {host.name: {} for host in self.hosts}  # beyond the usual ones
+        self.reference: dict[str, str] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -135,7 +154,8 @@ class Yard:
             }
             hosts[host.name] = {name: value for name, value in fields.items() if value is not None}
         defaults = {"user": getpass.getuser(), "identity": str(self.hosts[0].identity), "usd_per_hour": 0.5}
-        return {"defaults": defaults, "hosts": hosts, "sites": {"site-0": {"latitude": 50.1, "longitude": 8.7}}}
+        sites = {"site-0": {"latitude": 50.1, "longitude": 8.7}}
+        return {"defaults": defaults, "hosts": hosts, "sites": sites, "reference": self.reference}
 
     def fleet(self) -> fleets.Fleet:
         """The same, read."""
