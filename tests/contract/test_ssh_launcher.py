@@ -25,7 +25,9 @@ class OtherMachines(Site):
             (folder / name).mkdir()
 
     def launcher(self) -> Launcher:
-        return SshLauncher(secret=resolve, clock=FakeClock(), folder=self._folder / "state", reach=self._shells)
+        return SshLauncher(
+            secret=resolve, clock=FakeClock(), folder=self._folder / "state", reach=self._shells, look_every_s=0.0
+        )
 
     def lease(self, nodes: int = 1) -> Lease:
         return self._machines.lease(nodes)

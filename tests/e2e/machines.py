@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import getpass
-from contextlib import ExitStack
+import os
+import signal
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -52,7 +54,11 @@ class Machines:
 
     def kill(self, number: int) -> None:
         """The machine's SSH server and every connection to it are gone; its jobs run on."""
+        sessions = sshd.sessions(self._servers[number].pid)
         self._servers[number].__exit__(None, None, None)
+        for pid in sessions:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def revive(self, number: int) -> None:
         """It is back, under the same address and key."""

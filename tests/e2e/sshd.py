@@ -57,9 +57,7 @@ class Host:
     its configuration.
     """
 
-    def __init__(
-        self, folder: Path, user_data: str, port: int, address: str = "127.0.0.1", extra: str = ""
-    ) -> None:
+    def __init__(self, folder: Path, user_data: str, port: int, address: str = "127.0.0.1", extra: str = "") -> None:
         folder.mkdir(parents=True)
         keys = bootup.host_keys(user_data)
         assert keys is not None, "the start-up text brings no host key"
@@ -70,6 +68,11 @@ class Host:
         self._config, self._at = folder / "sshd_config", (address, port)
         text = CONFIG.format(address=address, port=port, host_key=private, logins=logins, folder=folder)
         self._config.write_text(text + extra)
+
+    @property
+    def pid(self) -> int:
+        """The process that listens."""
+        return self._process.pid
 
     def __enter__(self) -> Self:
         if os.geteuid() == 0:
@@ -94,6 +97,17 @@ class Host:
         with suppress(ProcessLookupError):  # with the sessions that are open: the machine is gone
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(timeout=10)
+
+
+def sessions(pid: int) -> list[int]:
+    """The processes of a server's open connections, which have sessions of their own; none of what they have run."""
+    found = [pid]
+    for about in sorted(Path("/proc").glob("[0-9]*/stat"), key=lambda path: int(path.parent.name)):
+        with suppress(OSError):
+            name, _, rest = about.read_text(errors="replace").partition("(")[2].rpartition(")")
+            if name.startswith("sshd") and int(rest.split()[1]) in found:
+                found.append(int(about.parent.name))
+    return found[1:]
 
 
 def run(endpoint: Endpoint, command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:

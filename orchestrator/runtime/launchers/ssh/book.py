@@ -63,12 +63,10 @@ class Page:
         found = supervisor.read(self.folder / "placed.json")
         return None if found is None else _placed(found)
 
-    def place(self, placed: Placed) -> Placed:
-        """Write down where the job goes, unless that was done; returns what stands there."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    def place(self, placed: Placed) -> None:
+        """Write down where the job goes."""
         record = asdict(placed) | {"started_at": placed.started_at.isoformat()}
-        supervisor.claim(self.folder / "placed.json", record)
-        return self.placed() or placed
+        supervisor.write(self.folder / "placed.json", record)
 
     @property
     def started(self) -> bool:

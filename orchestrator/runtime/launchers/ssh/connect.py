@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 from orchestrator.domain.errors import ProviderError
@@ -16,6 +17,7 @@ class Machines:
     """Opens shells; connections are made at the first command and kept. Safe between threads."""
 
     def __init__(self) -> None:
+        logging.getLogger("asyncssh").setLevel(logging.WARNING)  # it tells of every command otherwise
         self._hubs: dict[str, Hub] = {}
         self._lock = threading.Lock()
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -30,6 +32,7 @@ PULL_AT_LEAST_S, PULL_AT_MOST_S = 10.0, 120.0
 LEFTOVER_GRACE_S = 10.0  # for the other nodes once one has failed
 HOME_WITHIN = timedelta(minutes=15)  # after the end; then the machines are given back without what is missing
 LOOK_S = 30.0
+LOOK_EVERY_S = 2.0  # a look takes a tenth of a second of a core there
 LOOKS = 1024  # at output that grows as fast as it is read
 STEP_BYTES = 1 << 16
 
@@ -55,8 +58,16 @@ class SshLauncher:
     name = NAME
 
     def __init__(
-        self, *, secret: Callable[[str], Secret], clock: Clock, folder: Path, reach: Reach | None = None
+        self,
+        *,
+        secret: Callable[[str], Secret],
+        clock: Clock,
+        folder: Path,
+        reach: Reach | None = None,
+        look_every_s: float = LOOK_EVERY_S,
     ) -> None:
+        """`reach` None connects with asyncssh; a running job is looked at every `look_every_s` at most."""
+        self._look_every_s, self._looked = look_every_s, dict[str, tuple[float, JobStatus]]()
         self._secret, self._clock, self._folder, self._reach = secret, clock, folder, reach
         self._homecoming = Homecoming()
         self._program: Agent | None = None
@@ -78,8 +89,12 @@ class SshLauncher:
         secrets = {name: self._secret(reference).reveal() for name, reference in job.program.secrets}
         page.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with page.alone("start"):
-            placed = page.place(self._placed(lease, job))
-            if not page.started:
+            before = page.placed()
+            if before is not None and page.started:  # by somebody who was quicker
+                placed = before
+            else:
+                placed = self._placed(lease, job, began=self._clock.now() if before is None else before.started_at)
+                page.place(placed)
                 nodes = self._nodes(placed)
                 Start(lease=lease, job=job, placed=placed, page=page, nodes=nodes, work=work, secrets=secrets).begin()
                 page.confirm()
@@ -91,12 +106,24 @@ class SshLauncher:
         Raises: TransientError where a node cannot be reached: nothing is known of the job then; AuthError.
         """
         page = self._page(handle.id)
-        placed, end = page.placed(), page.end()
+        placed, known = page.placed(), page.end() or self._just_seen(handle.id)
         if placed is None:
             return JobStatus(state=JobState.LOST)
-        if end is not None:
-            return end
-        nodes = self._nodes(placed)
+        if known is not None:
+            return known
+        self._looked.pop(handle.id, None)
+        status = self._look_at_all(placed, page, self._nodes(placed))
+        if status.state is JobState.EXITED:
+            page.conclude(status)
+        elif status.state is JobState.RUNNING:
+            self._looked[handle.id] = (time.monotonic(), status)
+        return status
+
+    def _just_seen(self, token: str) -> JobStatus | None:
+        looked_at, status = self._looked.get(token, (-math.inf, None))
+        return status if time.monotonic() < looked_at + self._look_every_s else None
+
+    def _look_at_all(self, placed: Placed, page: Page, nodes: Sequence[Node]) -> JobStatus:
         answers, failed = self._look(placed, page, nodes)
         codes = _codes(answers)
         lost = any(each["state"] == "lost" for each in answers.values())
@@ -111,13 +138,10 @@ class SshLauncher:
             raise error
         if running:
             self._homecoming.begin_if_due(placed, page, nodes)
+        if running or not self._all_home(placed, page, nodes):
             return JobStatus(state=JobState.RUNNING, progress=progress)
         code = next((code for code in codes if code), 0)
-        if not self._all_home(placed, page, nodes):
-            return JobStatus(state=JobState.RUNNING, progress=progress)
-        end = JobStatus(state=JobState.EXITED, exit_code=code, progress=progress)
-        page.conclude(end)
-        return end
+        return JobStatus(state=JobState.EXITED, exit_code=code, progress=progress)
 
     def logs(self, handle: Handle, *, since: int) -> Iterator[bytes]:
         """See Launcher.logs: what is here, then what the nodes have beyond it, if they can be reached.
@@ -176,19 +200,18 @@ class SshLauncher:
             self._reach = reach
         return self._reach.shell(provider, endpoint)
 
-    def _placed(self, lease: Lease, job: Job) -> Placed:
+    def _placed(self, lease: Lease, job: Job, *, began: datetime) -> Placed:
         if len(lease.endpoints) != lease.nodes or any(each.launcher != NAME for each in lease.endpoints):
             raise ProviderError(lease.provider, f"lease {lease.id} is not {lease.nodes} machines reached over SSH")
         if not TOKEN.fullmatch(job.run_id):
             raise ValueError(f"{job.run_id!r} is no id of a run")
-        known = self._page(job.token).placed()
         every_s = job.program.checkpoint.interval_s / 4.0
-        return known or Placed(
+        return Placed(
             token=job.token,
             run_id=job.run_id,
             lease_id=lease.id,
             provider=lease.provider,
-            started_at=self._clock.now(),
+            started_at=began,
             checkpoint_dir=job.checkpoint_dir,
             pull_every_s=min(max(every_s, PULL_AT_LEAST_S), PULL_AT_MOST_S),
             nodes=tuple(self._with_folder(lease.provider, each) for each in lease.endpoints),
