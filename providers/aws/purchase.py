@@ -74,7 +74,10 @@ class Launcher:
         for machines in held:
             if not all(each.dead for each in machines):
                 return machines
-        params = self._params(order)
+        try:
+            params = self._params(order)
+        except Rejected as error:  # nothing is bought yet, and what is wrong will be so again
+            raise of_launch(error) from error
         first = max(len(held), order.ended)
         for generation in range(first, first + GENERATIONS):
             bought = self._run(region, params, records.client_token(self._owner, token, generation))
@@ -108,13 +111,18 @@ class Launcher:
         raise TransientError(NAME, f"another process is buying with token {token}", 5.0)
 
     def _over(self, region: str, bought: Sequence[Machine]) -> bool:
-        """Whether `bought` are machines of an earlier purchase that have ended: EC2 keeps a token for longer."""
+        """Whether `bought` are machines of an earlier purchase that have ended: EC2 keeps a token for longer.
+
+        Raises: AuthError, TransientError where it cannot be told.
+        """
         if all(each.dead for each in bought):
             return True
         age = self._clock.now() - bought[0].launched_at
         if age < records.SHOWS_WITHIN:
             return False
         now = self.described(region, [{"Name": "reservation-id", "Values": [bought[0].reservation]}])
+        if not now and age < records.TOLD_FOR:
+            raise TransientError(NAME, f"{bought[0].reservation} in {region} was bought and is not listed", 30.0)
         return all(each.dead for machines in now for each in machines)
 
     def _params(self, order: Order) -> dict[str, object]:

@@ -19,6 +19,7 @@ from providers.aws.refusals import NAME
 from providers.aws.translate import moment
 
 NODES, OFFER, RECLAIM_AT = "isoflop-nodes", "isoflop-offer", "isoflop-reclaim-at"
+TOLD_FOR = timedelta(hours=1)  # EC2 lists a machine about so long after its end
 DEAD = frozenset({"shutting-down", "terminated"})
 ALIVE = ("pending", "running", "stopping", "stopped")
 PLAIN = re.compile(r"[^A-Za-z0-9 +\-=._/@]")  # what AWS allows in a tag's value, less our separator

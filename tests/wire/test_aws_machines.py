@@ -197,6 +197,16 @@ def test_an_image_that_there_is_not_is_refused_in_the_region(aws: SimulatedAws) 
         assert refused.value.scope is Scope.REGION
 
 
+def test_a_first_disk_of_ones_own_size_is_the_images_first_disk(aws: SimulatedAws) -> None:
+    provider = aws.made(OWNER, disk_gib=500)
+    provider.acquire(offer_of(provider, "g6.xlarge"), 1, token="disk", boot=BOOT)
+    assert aws.wire.counts()["DescribeImages"] == 1
+    missing = aws.made(OWNER, disk_gib=500, image="ami-00000000000000000")
+    with pytest.raises(CapacityError, match="InvalidAMIID"):
+        missing.acquire(offer_of(provider, "g6.xlarge"), 1, token="no-disk", boot=BOOT)
+    assert len(aws.machines()) == 1
+
+
 def test_user_data_that_is_too_long_is_the_users_to_mend(aws: SimulatedAws) -> None:
     provider = aws.made(OWNER)
     from orchestrator.domain.errors import UserError
