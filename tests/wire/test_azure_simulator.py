@@ -111,6 +111,13 @@ def test_a_request_that_azures_description_does_not_allow_is_refused(
     assert (status, words in text) == (400, True), text
 
 
+@pytest.mark.parametrize("body", [None, [], {"location": "eastus"}, {"location": "eastus", "properties": None}])
+def test_a_machine_that_is_no_machine_is_refused_with_and_without_descriptions(azure: World, body: object) -> None:
+    group = "/resourceGroups/isoflop"
+    assert azure.ask("PUT", group, {"api-version": "2021-04-01"}, {"location": "eastus"})[0] == 201
+    assert azure.ask("PUT", MACHINE, VERSION, body)[0] == 400
+
+
 def test_paths_are_compared_without_regard_to_case_and_open_enumerations_are_open(azure: World) -> None:
     provider = azure.provider()
     provider.acquire(offer(provider, H100), 1, token="case", boot=BOOT)  # a size that the description never heard of

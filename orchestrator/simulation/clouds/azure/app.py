@@ -153,6 +153,8 @@ class AzureCloud:
                 body = json.loads(request.body)
             except ValueError as error:
                 raise Refusal(400, "InvalidRequestContent", "The request content was invalid JSON.") from error
+        if request.method == "PUT" and not isinstance(body, dict):
+            raise Refusal(400, "InvalidRequestContent", "The request content is no object.")
         if self._specification is None:
             return
         found = self._specification.operation(request.method, request.path)

@@ -67,6 +67,8 @@ class Compute:
                 )
             known.body = {**known.body, "tags": body.get("tags", {})}
             return reply(known.shown(self._machine(known), self._now))
+        if not isinstance(body.get("properties"), Mapping):
+            raise Refusal(400, "InvalidParameter", "Required parameter 'properties' is missing (null).")
         self._network.require(body)
         pool, key = self._wanted(body)
         vm = self._fresh(request.path, body)
