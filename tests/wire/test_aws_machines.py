@@ -260,3 +260,36 @@ def test_many_first_purchases_at_once_make_one_group(aws: SimulatedAws) -> None:
         list(pool.map(buy, range(4)))
     assert len(aws.aws.network.opened()) == 1
     assert len(aws.machines()) == 4
+
+
+# Places of one's own
+
+
+def test_every_service_may_have_an_address_of_its_own(aws: SimulatedAws) -> None:
+    url = aws.server.url
+    private = {"ec2": url, "pricing": url, "service-quotas": url, "ssm": url}
+    provider = aws.made(OWNER, endpoint_url="", endpoints=private)
+    assert provider.acquire(offer_of(provider, "g6.xlarge"), 1, token="private", boot=BOOT).id
+
+
+def test_a_subnet_of_ones_own_is_used_in_its_zone_and_no_other(aws: SimulatedAws) -> None:
+    from orchestrator.simulation.clouds.aws.network import made_id
+
+    subnet = made_id("subnet", "us-east-1a")
+    provider = aws.made(OWNER, subnets=[subnet], public_addresses=False, instance_profile="training")
+    lease = until_ready(aws, provider, provider.acquire(offer_of(provider, "p5.48xlarge"), 1, token="mine", boot=BOOT))
+    assert lease.endpoints[0].address
+    with pytest.raises(CapacityError, match="subnets") as refused:
+        provider.acquire(offer_of(provider, "p4d.24xlarge"), 1, token="elsewhere", boot=BOOT)
+    assert refused.value.scope is Scope.ZONE
+
+
+def test_a_security_group_of_ones_own_is_left_as_it_is(aws: SimulatedAws) -> None:
+    first = aws.made("isoflop-neighbour")
+    first.acquire(offer_of(first, "g6.xlarge"), 1, token="makes-a-group", boot=BOOT)
+    (machine,) = aws.machines()
+    (group,) = machine.extra["groups"]  # type: ignore[misc]
+    aws.wire.forget()
+    provider = aws.made(OWNER, security_group=group)
+    provider.acquire(offer_of(provider, "g6.xlarge"), 1, token="in-it", boot=BOOT)
+    assert not {name for name in aws.wire.counts() if "SecurityGroup" in name}
