@@ -174,7 +174,8 @@ class Applier:
 def _refusal(action: Action, error: IsoflopError) -> Result:
     """What an error that is not TransientError means for `action`."""
     name, detail = type(error).__name__, str(error)
-    if isinstance(action, Buy) and isinstance(error, Blocking | AuthError):
+    # A plain UserError says that nothing was bought; a ConfigError, of a provider that is off by now, does not.
+    if isinstance(action, Buy) and (isinstance(error, Blocking | AuthError) or type(error) is UserError):
         scope = error.scope if isinstance(error, Blocking) else None
         return Refused(action=action, error=name, detail=detail, scope=scope)
     if isinstance(action, Launch) and isinstance(error, ProviderError | UserError):

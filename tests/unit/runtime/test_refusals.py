@@ -11,11 +11,13 @@ from orchestrator.domain.errors import (
     AuthError,
     CapacityError,
     ConfigError,
+    IsoflopError,
     ProviderError,
     QuotaError,
     Scope,
     ThrottledError,
     TransientError,
+    UserError,
 )
 from orchestrator.domain.lease import Boot
 from orchestrator.domain.workload import Workload
@@ -69,10 +71,11 @@ def bought(tmp_path: Path) -> Callable[[Exception], object]:
         (QuotaError("acme", "no"), Scope.PROVIDER),
         (QuotaError("acme", "no", Scope.REGION), Scope.REGION),
         (AuthError("acme", "no"), None),
+        (UserError("the start-up text is too long"), None),
     ],
 )
 def test_a_refusal_comes_with_what_it_reaches(
-    bought: Callable[[Exception], object], error: ProviderError, scope: Scope | None
+    bought: Callable[[Exception], object], error: IsoflopError, scope: Scope | None
 ) -> None:
     result = bought(error)
     assert isinstance(result, Refused)
