@@ -90,7 +90,7 @@ class YardHost:
     def down(self) -> None:
         """Cut the host off: its server and every session end."""
         if self._server is not None:
-            sessions = _offspring(int((self._folder / f"sshd-{self._starts}" / "sshd.pid").read_text()))
+            sessions = _offspring(self._server.pid)
             self._server.__exit__(None, None, None)
             for pid in sessions:  # each of its own group
                 with suppress(ProcessLookupError):
