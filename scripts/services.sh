@@ -10,6 +10,9 @@ PATH="$PATH:/usr/sbin:/sbin"
 wanted=()
 command -v sshd >/dev/null || wanted+=(openssh-server)
 command -v ssh >/dev/null || wanted+=(openssh-client)
+for daemon in munged:munge slurmctld:slurmctld slurmd:slurmd sbatch:slurm-client; do # run by root alone
+  [ "$(id -u)" != 0 ] || command -v "${daemon%%:*}" >/dev/null || wanted+=("${daemon#*:}")
+done
 [ ${#wanted[@]} -gt 0 ] || exit 0
 
 echo "installing ${wanted[*]} for the tests" >&2

@@ -1,0 +1,160 @@
+"""The talk with a cluster: Slurm's own commands as lists of arguments, and our errors for what they complain about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from orchestrator.domain.errors import AuthError, CapacityError, ProviderError, QuotaError, Scope, TransientError
+from orchestrator.kit.shell.command import Done, Shell
+from providers.slurm import records
+from providers.slurm.records import JOB_FORMAT, Node, Partition, QueuedJob
+from providers.slurm.settings import NAME, SiteSettings
+
+SPLIT = "@isoflop-nodes@"
+LOOK = f"scontrol -o show partition && echo {SPLIT} && scontrol -d -o show node"
+# Holds the machines until it is cancelled or its time is up; what runs on them are steps beside it.
+PILOT = b"#!/bin/sh\nexec sleep 2147483647\n"
+EXPORTED = "HOME,USER,LOGNAME,PATH,LANG"  # no other variable of ours becomes the job's, whose record Slurm keeps
+PARSED = re.compile(r"(\d+)(?:;\S*)?")
+EXPECTED = re.compile(r"to start at (\S+)")
+NOT_FOUND = 127
+RETRY_AFTER_S = 15.0
+
+DOWN = re.compile(
+    r"Unable to contact slurm controller|Connection (?:refused|timed out|reset)|Socket timed out|Zero Bytes|"
+    r"Transport endpoint|Slurm backup controller|slurmctld is not|not responding|Resource temporarily unavailable|"
+    r"DNS SRV|Unexpected message|Kill task|Slurm temporarily unable",
+    re.IGNORECASE,
+)
+REFUSED = re.compile(
+    r"munge|authentication|Access/permission denied|User's group not permitted|Invalid user|not authorized|"
+    r"Protocol authentication error|Operation not permitted",
+    re.IGNORECASE,
+)
+QUOTA = re.compile(
+    r"Invalid account|Invalid qos|accounting/QOS policy|QOS|Assoc|job submit limit|association|exceeds? .*limit|"
+    r"Budget|balance",
+    re.IGNORECASE,
+)
+UNKNOWN_JOB = re.compile(r"Invalid job id|already completing or completed", re.IGNORECASE)
+
+
+class Order(NamedTuple):
+    """An allocation to be asked for."""
+
+    name: str
+    comment: str
+    partition: str
+    nodes: int
+    gres: str
+    cpus: int
+    memory_mb: int
+    minutes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What a site has."""
+
+    nodes: Sequence[Node]
+    partitions: Sequence[Partition]
+
+
+class Client:
+    """Commands on one site's login node."""
+
+    def __init__(self, site: SiteSettings, shell: Shell) -> None:
+        self._site, self._shell = site, shell
+        conf = {"SLURM_CONF": site.slurm_conf} if site.slurm_conf else {}
+        self._env: Mapping[str, str] = {"TZ": "UTC", "LC_ALL": "C", "SLURM_TIME_FORMAT": "standard", **conf}
+
+    def cluster(self) -> Cluster:
+        """Nodes and partitions, in one command. Raises: AuthError, TransientError."""
+        done = self._run(("sh", "-c", LOOK))
+        found, split, nodes = done.text.partition(f"{SPLIT}\n")
+        cluster = Cluster(records.nodes(nodes), records.partitions(found))
+        if not split or not cluster.nodes or not cluster.partitions:
+            raise TransientError(NAME, f"{self._shell.name}: scontrol shows no nodes or no partitions", RETRY_AFTER_S)
+        return cluster
+
+    def jobs(self) -> list[QueuedJob]:
+        """Jobs of our user that have not ended. Raises: AuthError, TransientError."""
+        done = self._run(("squeue", "-h", "-a", "--me", "-O", JOB_FORMAT))
+        try:
+            return records.jobs(done.text)
+        except ValueError as error:
+            raise TransientError(NAME, f"{self._shell.name}: {error}", RETRY_AFTER_S) from error
+
+    def submit(self, order: Order) -> str:
+        """The id of the job.
+
+        Raises: CapacityError, QuotaError, AuthError; TransientError, after which it may have been submitted.
+        """
+        done = self._run(("sbatch", "--parsable", *self._flags(order)), stdin=PILOT)
+        ids = [match[1] for line in done.text.splitlines() if (match := PARSED.fullmatch(line.strip()))]
+        if not ids:
+            raise TransientError(NAME, f"{self._shell.name}: sbatch told no job's id: {done.text[-200:]!r}", 1.0)
+        return ids[-1]  # sites print advice before it
+
+    def expected(self, order: Order) -> datetime | None:
+        """When the job would start; None where Slurm does not say.
+
+        Raises: CapacityError, QuotaError where it never would; AuthError, TransientError.
+        """
+        done = self._run(("sbatch", "--test-only", *self._flags(order)), stdin=PILOT)
+        match = EXPECTED.search(done.stderr.decode(errors="replace"))
+        return None if match is None else records.moment(match[1])
+
+    def cancel(self, job_id: str) -> None:
+        """Ask for the end of a job, which may have ended before. Raises: AuthError, TransientError."""
+        done = self._shell.run(("scancel", job_id), env=self._env, timeout_s=self._site.command_timeout_s)
+        if not done.ok and not UNKNOWN_JOB.search(done.stderr.decode(errors="replace")):
+            raise self._error("scancel", done)
+
+    def _flags(self, order: Order) -> tuple[str, ...]:
+        account = (f"--account={self._site.account}",) if self._site.account else ()
+        qos = (f"--qos={self._site.qos}",) if self._site.qos else ()
+        return (
+            f"--job-name={order.name}",
+            f"--comment={order.comment}",
+            f"--partition={order.partition}",
+            f"--nodes={order.nodes}-{order.nodes}",
+            "--ntasks-per-node=1",
+            f"--cpus-per-task={order.cpus}",
+            f"--mem={order.memory_mb}",
+            f"--gres={order.gres}",
+            f"--time={order.minutes}",
+            "--no-requeue",
+            f"--export={EXPORTED}",
+            "--chdir=/",
+            "--output=/dev/null",
+            "--error=/dev/null",
+            *account,
+            *qos,
+        )
+
+    def _run(self, argv: Sequence[str], *, stdin: bytes = b"") -> Done:
+        done = self._shell.run(argv, stdin=stdin, env=self._env, timeout_s=self._site.command_timeout_s)
+        if not done.ok:
+            raise self._error(argv[0], done)
+        return done
+
+    def _error(self, command: str, done: Done) -> ProviderError:
+        """Our error for what a command complains about; the order matters, for their texts are alike."""
+        said = done.stderr.decode(errors="replace").strip()
+        detail = f"{self._site.name}: {command}: {said.splitlines()[-1].strip() if said else done.trouble}"
+        if done.code == NOT_FOUND:
+            return TransientError(NAME, f"{detail}: Slurm's commands are not on the PATH of {self._shell.name}", 60.0)
+        if DOWN.search(said):
+            return TransientError(NAME, detail, RETRY_AFTER_S)
+        if command != "sbatch":
+            return AuthError(NAME, detail) if REFUSED.search(said) else TransientError(NAME, detail, RETRY_AFTER_S)
+        if QUOTA.search(said):
+            return QuotaError(NAME, detail, Scope.REGION)
+        if REFUSED.search(said):
+            return AuthError(NAME, detail)
+        return CapacityError(NAME, detail)

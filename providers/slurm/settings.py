@@ -1,0 +1,148 @@
+"""Settings of the Slurm provider: `[providers.slurm]` of the configuration file, with one table for each site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from orchestrator.domain.configuration import read
+from orchestrator.domain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+NAME = "slurm"
+HOURS_PER_YEAR = 8766.0
+C = TypeVar("C", bound="DataclassInstance")
+
+
+def _tables(kind: type[C]) -> Callable[[object, str], object]:
+    """Reads an array of tables, each into a `kind`."""
+
+    def reader(value: object, place: str) -> tuple[C, ...]:
+        if not isinstance(value, list | tuple) or not all(isinstance(each, dict) for each in value):
+            raise ConfigError(f"{place} is an array of tables, not {value!r}")
+        tables = cast("list[dict[str, Any]]", value)
+        return tuple(read(kind, table, where=f"{place}[{number}]") for number, table in enumerate(tables))
+
+    return reader
+
+
+def _words(value: object, place: str) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) and each for each in value):
+        raise ConfigError(f"{place} is a list of names, not {value!r}")
+    return tuple(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What an hour of one GPU of a kind costs whoever owns it.
+
+    `usd_per_gpu_hour` where it is known; else, with a year of 8 766 hours and `utilisation` the share of hours in use,
+
+        (usd_per_gpu / years + staff_usd_per_year) / (8766 * utilisation) + watts / 1000 * pue * usd_per_kwh
+
+    `usd_per_gpu` and `watts` are of one GPU with its share of the node, the network and the room.
+    """
+
+    gres: str = ""  # the site's word: "a100" of "gpu:a100:8"
+    accelerator: str = ""  # what it is, where the word does not say: "A100-80GB"
+    usd_per_gpu_hour: float = 0.0
+    usd_per_gpu: float = 0.0
+    years: float = 5.0
+    utilisation: float = 0.7
+    watts: float = 0.0
+    pue: float = 1.3
+    usd_per_kwh: float = 0.0
+    staff_usd_per_year: float = 0.0  # for each GPU
+
+    def __post_init__(self) -> None:
+        for name in ("usd_per_gpu_hour", "usd_per_gpu", "watts", "usd_per_kwh", "staff_usd_per_year"):
+            if not (isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name} is at least 0, not {getattr(self, name)}")
+        if not (self.years > 0 and 0 < self.utilisation <= 1 and self.pue >= 1):
+            raise ValueError("years is above 0, utilisation above 0 and at most 1, pue at least 1")
+        if not self.price > 0:
+            raise ValueError(
+                f"the rate of {self.gres or 'a GPU'} comes to nothing: a free offer would beat every other"
+            )
+
+    @property
+    def price(self) -> float:
+        """USD for an hour of one GPU."""
+        if self.usd_per_gpu_hour:
+            return self.usd_per_gpu_hour
+        kept = (self.usd_per_gpu / self.years + self.staff_usd_per_year) / (HOURS_PER_YEAR * self.utilisation)
+        return kept + self.watts / 1000.0 * self.pue * self.usd_per_kwh
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSettings:
+    """One Slurm cluster, and how it is reached."""
+
+    name: str = ""  # the region of its offers
+    login: str = ""  # "user@host" or "user@host:port"; "" where Slurm's commands run on this machine
+    identity: str = ""  # the file of the private key
+    host_key: str = ""  # of the login node, "ssh-ed25519 AAAA..."
+    jump: str = ""  # a machine on the way, "user@host:port"
+    jump_identity: str = ""
+    jump_host_key: str = ""
+    folder: str = "~/.isoflop/slurm"  # on a file system that login node and compute nodes share
+    slurm_conf: str = ""  # $SLURM_CONF, where the commands do not find it by themselves
+    partitions: tuple[str, ...] = field(default=(), metadata={"read": _words})  # () is every one that is up
+    account: str = ""
+    qos: str = ""
+    walltime_h: float = (
+        24.0  # of an allocation whose job does not say how long it lives; the partition's limit bounds it
+    )
+    queue_up_to_s: float = 0.0  # the longest wait to be put up with; 0 buys what is free now
+    fabric: str = ""  # node-to-node network: "infiniband"
+    boot_s: float = 15.0  # from submission to a usable allocation, where there is no queue
+    warn_s: float = 600.0  # before the end of an allocation its lease is said to be reclaimed
+    command_timeout_s: float = 60.0
+    rates: tuple[Rate, ...] = field(default=(), metadata={"read": _tables(Rate)})
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+            raise ValueError(f"name is a word of letters, digits, '-', '_' and '.', not {self.name!r}")
+        for name in ("walltime_h", "command_timeout_s"):
+            if not (isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ValueError(f"{name} is above 0, not {getattr(self, name)}")
+        for name in ("queue_up_to_s", "boot_s", "warn_s"):
+            if not (isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name} is at least 0, not {getattr(self, name)}")
+        for login, key in ((self.login, self.host_key), (self.jump, self.jump_host_key)):
+            if login:
+                parts(login)
+                if not key:
+                    raise ValueError(
+                        f"the host key of {login} is needed: ssh-keyscan shows it; compare it with the site's"
+                    )
+        words = [rate.gres for rate in self.rates]
+        if len(words) != len(set(words)):
+            raise ValueError("two rates are of the same gres")
+
+
+@dataclass(frozen=True, slots=True)
+class SlurmSettings:
+    """The sites."""
+
+    sites: tuple[SiteSettings, ...] = field(default=(), metadata={"read": _tables(SiteSettings)})
+
+    def __post_init__(self) -> None:
+        if not self.sites:
+            raise ValueError("sites is empty; docs/providers/slurm.md has an example")
+        names = [site.name for site in self.sites]
+        if len(names) != len(set(names)):
+            raise ValueError("two sites have the same name")
+
+
+def parts(login: str) -> tuple[str, str, int]:
+    """User, host and port of "user@host:port". Raises: ValueError."""
+    user, _, place = login.rpartition("@")
+    host, _, port = place.partition(":")
+    if not user or not host or not (port or "22").isdigit():
+        raise ValueError(f"a login is user@host or user@host:port, not {login!r}")
+    return user, host, int(port or "22")

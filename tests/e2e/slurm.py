@@ -1,0 +1,248 @@
+"""A real Slurm on this machine: munged, slurmctld, several slurmd with GPUs that are made up, and their end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import pytest
+
+PACKAGES = "munge slurmctld slurmd slurm-client"
+SEARCH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
+PATIENCE_S = 30.0
+
+CONF = """\
+ClusterName=isoflop
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool/%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd-%n.log
+MailProg=/bin/true
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+SlurmdParameters=config_overrides
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+GresTypes=gpu
+SchedulerType=sched/backfill
+SchedulerParameters=bf_interval=1,sched_interval=2,batch_sched_delay=0,sched_min_interval=0
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+ReturnToService=2
+SlurmctldTimeout=30
+SlurmdTimeout=10
+MessageTimeout=5
+TCPTimeout=2
+InactiveLimit=0
+KillWait=2
+MpiDefault=none
+PropagateResourceLimits=NONE
+AccountingStorageType=accounting_storage/none
+{nodes}
+PartitionName=batch Nodes=a100-0,a100-1 Default=YES MaxTime=7-0 MaxNodes=2 State=UP PriorityTier=10 PreemptMode=OFF
+PartitionName=small Nodes=l4-0 MaxTime=1-0 State=UP PriorityTier=10 PreemptMode=OFF
+PartitionName=spot Nodes=ALL MaxTime=4:00:00 State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=5
+"""
+
+
+class NodeKind(NamedTuple):
+    """A made-up machine."""
+
+    name: str
+    cpus: int
+    memory_mb: int
+    word: str
+    gpus: int
+
+
+NODES = (
+    NodeKind("a100-0", 16, 64000, "a100", 4),
+    NodeKind("a100-1", 16, 64000, "a100", 4),
+    NodeKind("l4-0", 8, 32000, "l4", 2),
+    NodeKind("odd-0", 8, 32000, "wafer9", 1),
+)
+
+
+def needed() -> None:
+    """Skip the test where Slurm cannot be run; fail it in CI, which installs it and is root."""
+    missing = [program for program in PROGRAMS if shutil.which(program, path=SEARCH) is None]
+    reason = ""
+    if missing:
+        reason = f"{', '.join(missing)} not installed: apt-get install {PACKAGES}"
+    elif os.geteuid() != 0:
+        reason = "a Slurm of several nodes on one machine is run by root alone"
+    if reason and os.environ.get("CI"):
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+
+
+class Cluster:
+    """Four nodes in three partitions, one of which is pre-empted by the others; use it in a `with`."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="isoflop-slurm-", dir="/tmp"))
+        self.folder.chmod(0o755)
+        self.conf = self.folder / "slurm.conf"
+        self.env = {**os.environ, "SLURM_CONF": str(self.conf), "PATH": SEARCH}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._configure()
+            self._start_munge()
+            self.start_controller()
+            for kind in NODES:
+                self.start_node(kind.name)
+            self.until(lambda: self._idle() == len(NODES))
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(subprocess.SubprocessError):
+            self.clear()
+        self._end()
+
+    def run(self, *argv: str) -> str:
+        """What an operator's command prints."""
+        done = subprocess.run(list(argv), env=self.env, capture_output=True, text=True, timeout=30, check=False)
+        if done.returncode != 0:
+            raise subprocess.SubprocessError(f"{argv}: {done.stderr.strip()}")
+        return done.stdout
+
+    def clear(self) -> None:
+        """End every job and wait until its nodes are free."""
+        jobs = self.run("squeue", "-h", "-a", "-o", "%i").split()
+        if jobs:
+            self.run("scancel", "--signal=KILL", "--full", *jobs)
+            self.run("scancel", *jobs)
+        self.until(lambda: not self.run("squeue", "-h", "-a", "-o", "%i").split())
+        self.until(lambda: self._idle() == len(NODES))
+
+    def start_controller(self) -> None:
+        """Start slurmctld."""
+        self._start("slurmctld", "slurmctld", "-D", "-i")
+        self.until(
+            lambda: (
+                "UP"
+                in subprocess.run(
+                    ["scontrol", "ping"], env=self.env, capture_output=True, text=True, check=False
+                ).stdout
+            )
+        )
+
+    def stop(self, name: str) -> None:
+        """End a daemon that was started: `slurmctld`, or a node's slurmd by the node's name."""
+        process = self._processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+
+    def start_node(self, name: str) -> None:
+        """Start a node's slurmd."""
+        (self.folder / "spool" / name).mkdir(parents=True, exist_ok=True)
+        self._start(name, "slurmd", "-D", "-N", name)
+
+    def until(self, holds: object) -> None:
+        """Wait until `holds()`; fail where it does not come to that."""
+        deadline = time.monotonic() + PATIENCE_S
+        assert callable(holds)
+        while not holds():
+            assert time.monotonic() < deadline, self._logs()
+            time.sleep(0.05)
+
+    def _configure(self) -> None:
+        for name in ("munge", "state", "spool", "dev"):
+            (self.folder / name).mkdir()
+        host, ports = socket.gethostname().split(".")[0], _ports(len(NODES) + 1)
+        lines, devices = [], []
+        for kind, port in zip(NODES, ports[1:], strict=True):
+            lines.append(
+                f"NodeName={kind.name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={kind.cpus} Boards=1 "
+                f"SocketsPerBoard=1 CoresPerSocket={kind.cpus} ThreadsPerCore=1 RealMemory={kind.memory_mb} "
+                f"Gres=gpu:{kind.word}:{kind.gpus} Feature={kind.word},made-up State=UNKNOWN"
+            )
+            files = f"{self.folder}/dev/gpu[0-{kind.gpus - 1}]" if kind.gpus > 1 else f"{self.folder}/dev/gpu0"
+            devices.append(f"NodeName={kind.name} Name=gpu Type={kind.word} File={files}")
+        for number in range(max(kind.gpus for kind in NODES)):  # slurmd insists on a character device
+            (self.folder / "dev" / f"gpu{number}").symlink_to("/dev/null")
+        text = CONF.format(host=host, port=ports[0], folder=self.folder, nodes="\n".join(lines))
+        self.conf.write_text(text)
+        self.conf.with_name("gres.conf").write_text("AutoDetect=off\n" + "\n".join(devices) + "\n")
+        version = subprocess.run(
+            ["slurmctld", "-V"], env=self.env, capture_output=True, text=True, check=True
+        ).stdout.split()[1]
+        year, month = (int(part) for part in version.split(".")[:2])
+        plugin = "disabled" if (year, month) >= (24, 5) else "cgroup/v1"  # neither touches cgroups here
+        self.conf.with_name("cgroup.conf").write_text(f"CgroupPlugin={plugin}\n")
+
+    def _start_munge(self) -> None:
+        home = self.folder / "munge"
+        (home / "key").write_bytes(os.urandom(128))
+        (home / "key").chmod(0o600)
+        files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+        flags = [f"--{flag}={home / name}" for flag, name in files.items()]
+        self._start("munged", "munged", "--foreground", "--force", *flags)
+        self.until((home / "socket").exists)
+
+    def _start(self, name: str, program: str, *arguments: str) -> None:
+        path = shutil.which(program, path=SEARCH)
+        assert path is not None
+        with (self.folder / f"{name}.out").open("ab") as said:
+            self._processes[name] = subprocess.Popen(
+                [path, *arguments],
+                env=self.env,
+                stdout=said,
+                stderr=said,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def _idle(self) -> int:
+        found = self.run("sinfo", "-h", "-N", "-p", "spot", "-o", "%N %T").splitlines()
+        return sum(line.split()[1] == "idle" for line in found)
+
+    def _logs(self) -> str:
+        said = [f"{log.name}: {log.read_text(errors='replace')[-800:]}" for log in sorted(self.folder.glob("*.log"))]
+        return "\n".join(said + [f"{out.name}: {out.read_text()[-400:]}" for out in sorted(self.folder.glob("*.out"))])
+
+    def _end(self) -> None:
+        for name in reversed(list(self._processes)):
+            self.stop(name)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _ports(count: int) -> Sequence[int]:
+    """Ports that nobody listens on now."""
+    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    found = [int(each.getsockname()[1]) for each in taken]
+    for each in taken:
+        each.close()
+    return found
