@@ -43,12 +43,17 @@ class Refused(Exception):
 
 
 def prepare(said: Said) -> Said:
-    """Make the folders; say whether the job has started, what addresses this machine has, what runs containers."""
+    """Make the folders; say whether the job has started, what addresses this machine has, what runs containers.
+
+    Where it has not started: what `want` says, of the same request.
+    """
     root = said["root"]
     for name in ("work", "checkpoints", "jobs", "incoming"):
         os.makedirs(os.path.join(root, name), mode=0o700, exist_ok=True)
     started = supervisor.read(Path(said["job"]) / "started.json") is not None
     found: Said = {"started": started}
+    if not started:  # or its checkpoints would be set back
+        found["laid"] = want(said)
     if said.get("peer"):
         found["own"] = _own_address(said["peer"])
         found["is_own"] = _is_own(said["address"])

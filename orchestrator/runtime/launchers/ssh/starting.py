@@ -17,7 +17,7 @@ from orchestrator.kit import fanout
 from orchestrator.runtime.launchers.ssh import ignore
 from orchestrator.runtime.launchers.ssh.book import Page, Placed
 from orchestrator.runtime.launchers.ssh.node import Node
-from orchestrator.runtime.launchers.ssh.transfer import Target, Tree, first_error, push, read_tree
+from orchestrator.runtime.launchers.ssh.transfer import LAY_S, Target, Tree, first_error, push, read_tree, wish
 
 WORKDIR_BYTES = 4 << 30
 
@@ -61,9 +61,12 @@ class Start:
 
         Raises: as Node.call; ProviderError where an image is asked for and a node has no container runtime.
         """
-        ready = self._prepared()
+        home = Path(self.job.checkpoint_dir)
+        home.mkdir(parents=True, exist_ok=True)
+        saved = read_tree(home)
+        ready = self._prepared(saved)
         fresh = [number for number, each in enumerate(ready) if not each["started"]]
-        self._send({number: self.nodes[number] for number in fresh})
+        self._send(saved, {number: ready[number]["laid"] for number in fresh})
         master = _master(self.placed, ready)
 
         def start(number: str) -> object:
@@ -78,14 +81,19 @@ class Start:
                 self._undo()
             raise error
 
-    def _prepared(self) -> list[dict[str, Any]]:
+    def _prepared(self, saved: Tree) -> list[dict[str, Any]]:
         several = len(self.nodes) > 1
 
         def prepare(number: str) -> dict[str, Any]:
             at = int(number)
             peer = self.placed.nodes[1 if at == 0 else 0].address if several else ""
-            said = {"job": self.placed.job_folder(at), "peer": peer, "address": self.placed.nodes[at].address}
-            answer, _ = self.nodes[at].call("prepare", {**said, "image": self.job.program.image})
+            said: dict[str, object] = {
+                "job": self.placed.job_folder(at),
+                "peer": peer,
+                "address": self.placed.nodes[at].address,
+            }
+            said |= {"image": self.job.program.image, **wish(self._targets(at, saved))}
+            answer, _ = self.nodes[at].call("prepare", said, timeout_s=LAY_S)
             if self.job.program.image and not answer["runtime"]:
                 needed = "none of podman, docker, apptainer and singularity works there"
                 detail = f"{self.nodes[at].name} cannot run the image {self.job.program.image}: {needed}"
@@ -98,19 +106,17 @@ class Start:
             raise error
         return list(found.values())
 
-    def _send(self, fresh: Mapping[int, Node]) -> None:
+    def _targets(self, number: int, saved: Tree) -> tuple[Target, ...]:
         """The work directory, and the checkpoints as they are here: what an earlier attempt left is out of date."""
-        home = Path(self.job.checkpoint_dir)
-        home.mkdir(parents=True, exist_ok=True)
-        saved = read_tree(home)
+        return (
+            Target(self.work, self.placed.work_folder(number), mirror=False),
+            Target(saved, self.placed.checkpoint_folder(number), mirror=True),
+        )
 
+    def _send(self, saved: Tree, fresh: Mapping[int, Mapping[str, Any]]) -> None:
         def send(number: str) -> None:
             at = int(number)
-            targets = (
-                Target(self.work, self.placed.work_folder(at), mirror=False),
-                Target(saved, self.placed.checkpoint_folder(at), mirror=True),
-            )
-            push(fresh[at], targets, provider=self.placed.provider)
+            push(self.nodes[at], self._targets(at, saved), fresh[at], provider=self.placed.provider)
 
         _, failed = fanout.ask(map(str, fresh), send)
         error = first_error(failed)

@@ -46,14 +46,18 @@ def read_tree(root: Path, leave_out: Callable[[str, bool], bool] | None = None) 
     return Tree(str(root), files.with_digests(str(root), files.listing(str(root), leave_out)))
 
 
-def push(node: Node, targets: Sequence[Target], *, provider: str) -> None:
-    """Make folders of the node hold these trees.
+def wish(targets: Sequence[Target]) -> dict[str, object]:
+    """The trees as the agent is asked for them."""
+    return {"trees": [{"tree": to.folder, "entries": to.tree.entries, "mirror": to.mirror} for to in targets]}
+
+
+def push(node: Node, targets: Sequence[Target], laid: Mapping[str, Any], *, provider: str) -> None:
+    """Make folders of the node hold these trees; `laid` is what the agent's `want` has said of them.
 
     Raises: as Node.call; TransientError where files change while they are sent.
     """
-    said = {"trees": [{"tree": to.folder, "entries": to.tree.entries, "mirror": to.mirror} for to in targets]}
+    said = wish(targets)
     for _ in range(TRIES):
-        laid, _none = _patiently(node, "want", said, b"", LAY_S)
         if laid["missing"]:
             for batch in _batches(_pieces(targets, laid["missing"])):
                 pieces = [{"sha": each.sha, "offset": each.offset, "bytes": len(each.data)} for each in batch]
@@ -61,6 +65,7 @@ def push(node: Node, targets: Sequence[Target], *, provider: str) -> None:
             laid, _none = _patiently(node, "lay", said, b"", LAY_S)
         if not laid["broken"]:
             return
+        laid, _none = _patiently(node, "want", said, b"", LAY_S)
     raise TransientError(provider, f"files change while they are sent to {node.name}", 10.0)
 
 
