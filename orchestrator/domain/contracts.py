@@ -53,8 +53,8 @@ class Provider(Protocol):
     def acquire(self, offer: Offer, nodes: int, *, token: str, boot: Boot) -> Lease:
         """Buy `nodes` nodes, all or nothing. The same token again returns the same lease and buys nothing.
 
-        Raises: CapacityError, QuotaError, AuthError; UserError for what the user has to mend first, with nothing bought;
-        TransientError, after which the purchase is in doubt.
+        Raises: CapacityError, QuotaError, AuthError; UserError for what the user has to mend first, with nothing
+        bought; TransientError, after which the purchase is in doubt.
         """
         ...
 

@@ -63,7 +63,7 @@ class Sky:
     served: Served
 
     def refuse(self, cloud: str, kind: Kind, operation: str = "*") -> None:
-        self.clouds.market.script(Fault(provider=cloud, kind=kind, operation=operation, times=ALWAYS))
+        self.clouds.market.script(Fault(provider=cloud, kind=kind, operation=operation, times=ALWAYS, seconds=1.0))
 
     def held(self) -> list[str]:
         """The clouds of all machines that are not gone, by the clouds' own account."""

@@ -27,6 +27,7 @@ TENANT, CLIENT = "0e9b4d7a-3c2f-4a6e-8f1d-2b7c9d0e5f63", "9a1f2e3d-4b5c-4d6e-8f7
 LOGIN = frozenset({"Login", "Discovery"})
 CREDENTIALS = frozenset({Kind.UNAUTHORISED, Kind.EXPIRED, Kind.SKEW})
 PRICES = "RetailPrices"
+THROTTLED_S = 10.0  # that a call which came too early is told to wait, unless the fault says
 HANDS_OUT_PAGES = re.compile(r"_List|^Locations")
 WORDS = {
     Kind.UNAUTHORISED: (401, "InvalidAuthenticationToken", "The access token is invalid."),
@@ -100,7 +101,8 @@ class AzureCloud:
         if called in LOGIN:
             return entra.refuse(fault.kind)
         if fault.kind is Kind.THROTTLE:
-            answer = refused(429, "TooManyRequests", "The request is being throttled.", Retry_After="10")
+            wait = f"{fault.seconds or THROTTLED_S:g}"
+            answer = refused(429, "TooManyRequests", "The request is being throttled.", Retry_After=wait)
         else:
             answer = refused(*WORDS[fault.kind])
         if called == PRICES:
