@@ -13,7 +13,7 @@ ALWAYS = -1
 class Kind(StrEnum):
     """What happens to a call."""
 
-    THROTTLE = "throttle"  # refused by the vendor's own words for too many requests
+    THROTTLE = "throttle"  # refused in the vendor's own words for too many requests, for `seconds` where it says so
     ERROR = "error"  # the vendor's own internal error, before anything was done
     UNAUTHORISED = "unauthorised"  # the key is refused
     EXPIRED = "expired"  # the token has run out
