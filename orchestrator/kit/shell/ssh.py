@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
@@ -138,7 +139,7 @@ class Hub:
                 rtt_s = await _echoes(connection)
                 if not each_way:
                     return Path(rtt_s)
-                # Not to be compressed on the way; the answer to the last byte takes a round trip of its own.
+                # Random, not to be compressed on the way.
                 up_s = await _timed(connection, ["sh", "-c", f"head -c {each_way} >/dev/null"], os.urandom(each_way))
                 down_s = await _timed(connection, ["head", "-c", str(each_way), "/dev/urandom"], b"")
         except TimeoutError:
@@ -146,7 +147,8 @@ class Hub:
         except (asyncio.IncompleteReadError, asyncssh.Error, OSError) as error:
             self._forget(address, connection)
             raise TransientError(self._provider, f"{address.label}: {error}") from error
-        return Path(rtt_s, each_way / max(1e-6, up_s - rtt_s), each_way / max(1e-6, down_s))
+        # Cautious for little data: the last round trip counts as sending, and one more as receiving.
+        return Path(rtt_s, each_way / max(1e-6, up_s), each_way / max(1e-6, down_s + rtt_s))
 
     async def _connected(self, address: Address) -> asyncssh.SSHClientConnection:
         async with self._opening.setdefault(address, asyncio.Lock()):
@@ -255,8 +257,9 @@ async def _timed(connection: asyncssh.SSHClientConnection, argv: Sequence[str], 
     try:
         await process.stdout.readuntil(MARK)
         begun = time.perf_counter()
-        process.stdin.write(data)
-        process.stdin.write_eof()
+        with contextlib.suppress(BrokenPipeError):  # it may have ended by itself: all that it had to say is here
+            process.stdin.write(data)
+            process.stdin.write_eof()
         await process.stdout.read()
         return time.perf_counter() - begun
     finally:
