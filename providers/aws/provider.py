@@ -83,7 +83,7 @@ class AwsProvider:
             raise LeaseNotFound(NAME, f"{lease_id} is not of {self._owner}")
         if not machines and self._clock.now() - found.launched_at < records.SHOWS_WITHIN:
             raise TransientError(NAME, f"{lease_id} is too young for EC2 to know it", 5.0)
-        if all(each.state == "terminated" for each in machines):
+        if all(each.gone for each in machines):
             self._forget(found.region, machines)
             raise LeaseNotFound(NAME, f"{lease_id} is gone")
         alive = [each.id for each in machines if not each.dead]
@@ -169,7 +169,7 @@ class AwsProvider:
         """Remove the keys of a lease that is gone, unless its token has another, and note that it had one."""
         for token in {each.tags.get(TOKEN, "") for each in machines}:
             if self._known_keys(token) and all(
-                each.dead for some in self._launcher.held(region, token) for each in some
+                each.gone for some in self._launcher.held(region, token) for each in some
             ):
                 self._notes.mkdir(parents=True, exist_ok=True)
                 (self._notes / token).write_text(str(self._ended(token) + 1))

@@ -72,7 +72,7 @@ class Launcher:
         token, region = order.token, order.offer.region
         held = self.held(region, token)
         for machines in held:
-            if not all(each.dead for each in machines):
+            if not all(each.gone for each in machines):
                 return machines
         try:
             params = self._params(order)
@@ -106,7 +106,7 @@ class Launcher:
     def _of_another(self, region: str, token: str) -> list[Machine]:
         """What another process bought with the token while we were about to. Raises: TransientError."""
         for machines in self.held(region, token):
-            if not all(each.dead for each in machines):
+            if not all(each.gone for each in machines):
                 return machines
         raise TransientError(NAME, f"another process is buying with token {token}", 5.0)
 
@@ -115,7 +115,7 @@ class Launcher:
 
         Raises: AuthError, TransientError where it cannot be told.
         """
-        if all(each.dead for each in bought):
+        if all(each.gone for each in bought):
             return True
         age = self._clock.now() - bought[0].launched_at
         if age < records.SHOWS_WITHIN:
@@ -123,7 +123,7 @@ class Launcher:
         now = self.described(region, [{"Name": "reservation-id", "Values": [bought[0].reservation]}])
         if not now and age < records.TOLD_FOR:
             raise TransientError(NAME, f"{bought[0].reservation} in {region} was bought and is not listed", 30.0)
-        return all(each.dead for machines in now for each in machines)
+        return all(each.gone for machines in now for each in machines)
 
     def _params(self, order: Order) -> dict[str, object]:
         offer, nodes, settings = order.offer, order.nodes, self._settings

@@ -20,6 +20,7 @@ from providers.aws.translate import moment
 
 NODES, OFFER, RECLAIM_AT = "isoflop-nodes", "isoflop-offer", "isoflop-reclaim-at"
 TOLD_FOR = timedelta(hours=1)  # EC2 lists a machine about so long after its end
+GONE = "terminated"
 DEAD = frozenset({"shutting-down", "terminated"})
 ALIVE = ("pending", "running", "stopping", "stopped")
 PLAIN = re.compile(r"[^A-Za-z0-9 +\-=._/@]")  # what AWS allows in a tag's value, less our separator
@@ -49,6 +50,11 @@ class Machine(NamedTuple):
     def dead(self) -> bool:
         """Whether it is ending or has ended."""
         return self.state in DEAD
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended: until then it is its lease's, and its token buys no other."""
+        return self.state == GONE
 
 
 def machine(row: Document, reservation: str, region: str) -> Machine:

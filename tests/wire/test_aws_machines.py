@@ -13,7 +13,7 @@ pytest.importorskip("boto3", reason="AWS's SDK is not installed (extra aws)")
 pytest.importorskip("moto", reason="moto is not installed (extra clouds)")
 
 from orchestrator.domain.errors import CapacityError, LeaseNotFound, Scope, TransientError
-from orchestrator.domain.lease import Boot
+from orchestrator.domain.lease import Boot, LeaseState
 from orchestrator.domain.offer import Billing
 from orchestrator.simulation.clouds.bootup import logins, own_end_s
 from orchestrator.testing.accounts import OWNER, release_fully, until_ready
@@ -132,6 +132,16 @@ def test_a_token_used_again_after_its_lease_ended_buys_anew_though_ec2_remembers
     second = provider.acquire(offer, 1, token="again", boot=BOOT)
     assert second.id != first.id
     assert [lease.id for lease in provider.leases()] == [second.id]
+
+
+def test_a_lease_that_is_ending_is_still_its_tokens(aws: SimulatedAws) -> None:
+    provider = aws.made(OWNER)
+    offer = offer_of(provider, "g6.xlarge")
+    first = provider.acquire(offer, 1, token="ending", boot=BOOT)
+    provider.release(first.id)
+    again = provider.acquire(offer, 1, token="ending", boot=BOOT)
+    assert (again.id, again.state) == (first.id, LeaseState.RELEASING)
+    assert len(aws.machines()) == 1
 
 
 def test_the_price_of_a_lease_is_that_of_its_purchase(aws: SimulatedAws) -> None:

@@ -71,6 +71,7 @@ def bought(tmp_path: Path, ec2: Ec2, clock: FakeClock) -> str:
     [
         (timedelta(seconds=1), "", "i-1"),  # just bought, and not listed yet
         (timedelta(minutes=10), "running", "i-1"),
+        (timedelta(minutes=10), "shutting-down", "i-1"),  # its lease until it has ended
         (timedelta(minutes=10), "terminated", "i-2"),
         (timedelta(hours=3), "", "i-2"),  # ended so long ago that EC2 tells of it no more
     ],
