@@ -25,15 +25,17 @@ FULL = frozenset({"ENOSPC", "EDQUOT"})
 FOR_GOOD = frozenset({"EROFS", "supervisor", "unsafe"})
 
 ENTER = f'[ -f "$1/agent.pyz" ] || exit {MISSING}; exec "$(cat "$1/python")" -I -S "$1/agent.pyz" "$2"'
+# The interpreter itself is written down: a `python3` on the path may be a script of pyenv or asdf, and slow.
+FIND = "import sys; sys.version_info < (3, 6) and sys.exit(1); print(sys.executable)"
 BRING = f"""\
 mkdir -p -m 700 "$1" || exit {NO_FOLDER}
 for python in python3 /usr/libexec/platform-python python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 \
  python3.8 python3.7 python3.6; do
-  "$python" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 6))' </dev/null >/dev/null 2>&1 && break
-  python=
+  found=$("$python" -I -S -c '{FIND}' </dev/null 2>/dev/null) && [ -x "$found" ] && break
+  found=
 done
-[ -n "$python" ] || exit {NO_PYTHON}
-command -v "$python" > "$1/python" && cat > "$1/agent.$$" || exit 1
+[ -n "$found" ] || exit {NO_PYTHON}
+printf '%s\\n' "$found" > "$1/python" && cat > "$1/agent.$$" || exit 1
 [ "$(wc -c < "$1/agent.$$")" -eq "$2" ] || exit {TRUNCATED}
 mv "$1/agent.$$" "$1/agent.pyz"
 """
