@@ -48,11 +48,13 @@ class View(NamedTuple):
             return None
 
     def holds(self, name: str, lease_id: str) -> bool | None:
-        """Whether the host is locked for the lease; None where it does not answer."""
+        """Whether the host is locked for the lease; None where it does not answer, or its lock cannot be read."""
         if name not in self.answers:
             return None
+        if self.answers[name].lock is None:
+            return False
         found = self.record(name)
-        return found is not None and found.lease.id == lease_id
+        return None if found is None else found.lease.id == lease_id
 
 
 class Watch:

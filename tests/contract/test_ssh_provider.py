@@ -14,12 +14,25 @@ from orchestrator.domain.errors import TransientError
 from orchestrator.domain.lease import Boot, Lease
 from orchestrator.domain.offer import Offer
 from orchestrator.kit.shell.ssh import Hub
+from orchestrator.testing.accounts import Refusal, Spoilt
 from orchestrator.testing.clock import FakeClock
 from orchestrator.testing.provider_contract import OWNER, Account, ProviderContract
 from providers.ssh.provider import SshProvider
 from tests.e2e.yard import Yard, YardHost
 
 STUBBORN = "#!/bin/sh\nexit 1\n"  # in place of `ln`: a file system without hard links
+PAGE = "#!/bin/sh\necho '<!doctype html><html><body>Sign in</body></html>'\n"
+CUT = "#!/bin/sh\nkill -9 $PPID\n"  # ends the shell that runs the script
+BROKEN = "#!/bin/sh\nexit 9\n"
+# Once the lock is gone, ends the session: the shell's parent is the server's process for it.
+LOST = """\
+#!/bin/sh
+/bin/rm "$@"
+if [ ! -e {lock} ] && [ -e {once} ]; then
+  /bin/rm {once}
+  kill -9 "$(/usr/bin/cut -d' ' -f4 "/proc/$PPID/stat")"
+fi
+"""
 
 
 class Unlucky(SshProvider):
@@ -56,10 +69,42 @@ class YardAccount(Account):
         for host in self._yard.hosts[1:]:
             host.install("ln", STUBBORN)
 
+    def sell_out(self, offer: Offer) -> None:
+        for host in self._yard.hosts:
+            host.install("ln", STUBBORN)
+
+    def refuse(self, how: Refusal, *, times: int = 1) -> None:
+        if how is Refusal.CLOCK_SKEW:
+            pytest.skip("a host's clock is told and refuses nothing")
+        for host in self._yard.hosts if times < 0 else self._yard.hosts[:1]:
+            if how is Refusal.WRONG_KEY:
+                self._yard.fields[host.name]["host_key"] = host.keys.login_public
+            elif how is Refusal.EXPIRED:
+                self._yard.fields[host.name]["identity"] = str(self._yard.stranger)
+            else:
+                host.down()
+
+    def lose_next_release(self) -> None:
+        for host in self._yard.hosts:
+            once = host.home / "once"
+            once.touch()
+            host.install("rm", LOST.format(lock=host.folder / "lock", once=once))
+
+    def spoil(self, how: Spoilt, *, listing: bool) -> None:
+        spoilt = {Spoilt.WEB_PAGE: PAGE, Spoilt.CUT_OFF: CUT, Spoilt.FAILED: BROKEN, Spoilt.ERROR_IN_SUCCESS: PAGE}
+        if how not in spoilt:
+            pytest.skip("a host has no pages")
+        for host in self._yard.hosts:
+            for program in ("head", "date") if listing else ("nvidia-smi", "date"):
+                host.install(program, spoilt[how])
+        self._clock.advance(0 if listing else 3600)  # hardware is looked at again
+
     def mend(self) -> None:
         for host in self._yard.hosts:
-            if host.locked or not (host.bin / "ln").is_symlink():
-                host.install("ln", '#!/bin/sh\nexec /bin/ln "$@"\n')
+            self._yard.fields[host.name].clear()
+            host.mend()
+            if not host.is_up:
+                host.up()
 
     def mishaps(self) -> tuple[Callable[[], object], ...]:
         return (self.deliver_partly, lambda: self._yard.hosts[0].install("ln", STUBBORN), self._reboot)

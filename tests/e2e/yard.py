@@ -51,14 +51,24 @@ class YardHost:
         self._text, self._extra, self._folder, self._starts = text, extra, yard / self.name, 0
         self.home.mkdir(parents=True)
         self.bin.mkdir()
-        for tool in (*TOOLS, *MORE_TOOLS):
-            found = sys.executable if tool == "python3" else shutil.which(tool)
-            if found:
-                (self.bin / tool).symlink_to(found)
-        self.install("nvidia-smi", SMI)
+        self.mend()
         self.gpus([f"GPU-{self.name}-{each}, NVIDIA L4, 23034" for each in range(gpus)])
         (self.home / "apps").write_text("")
         self._server: sshd.Host | None = None
+
+    def mend(self) -> None:
+        """Put the programs in order that a host has."""
+        for tool in (*TOOLS, *MORE_TOOLS):
+            found = sys.executable if tool == "python3" else shutil.which(tool)
+            if found:
+                (self.bin / tool).unlink(missing_ok=True)
+                (self.bin / tool).symlink_to(found)
+        self.install("nvidia-smi", SMI)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether its SSH server runs."""
+        return self._server is not None
 
     def install(self, program: str, text: str) -> None:
         """Put a program on the host's PATH, in place of the one of that name."""
@@ -118,6 +128,7 @@ class Yard:
         sshd.needed()
         self.folder = folder
         ring = KeyRing(folder / "keys")
+        self.stranger = ring.of("stranger").login_file  # a key that opens no host
         self.hosts = [YardHost(folder, ring, number, gpus) for number in range(hosts)]
         self.sites = {host.name: f"site-{number % sites}" for number, host in enumerate(self.hosts)}
         self.fields: dict[str, dict[str, object]] = {host.name: {} for host in self.hosts}  # beyond the usual ones
