@@ -28,9 +28,9 @@ def build(workload: Workload, snapshot: Snapshot, sizings: Mapping[str, Sizing |
     Rules, in order: the device is unknown or its sizing refuses it; the state does not fit; too late even at once; the
     quota allows too few nodes; so many were refused a short while ago; too few nodes on sale.
 
-    *Finite work* takes the fewest nodes that hold the state and, with a deadline, finish in time at the 50th percentile:
-    more nodes never cost less, because each pays for its boot and does no more than its share of the work: n devices
-    take n^(growth - 1) of the time of one (`FiniteWork.growth`). `hours` is boot and work. Its speed counts all devices
+    *Finite work* takes the fewest nodes that hold the state and, with a deadline, finish in time at the median: more
+    nodes never cost less, because each pays for its boot and does no more than its share of the work: n devices take
+    n^(growth - 1) of the time of one (`FiniteWork.growth`). `hours` is boot and work. Its speed counts all devices
     of the nodes; that the replicas of batch inference come in multiples of `min_gpus` is neglected.
     A *service* puts whole replicas on single nodes, as many as fit, for the horizon.
 

@@ -62,9 +62,7 @@ class HistoryReport:
         if len(self.paths) == 1:
             blocks += [Line(), *self._changes(self.paths[0])]
         if len(self.paths) < self.matching:
-            rest = (
-                f"{fmt.count(len(self.paths))} of {fmt.plural(self.matching, 'offer')}; --limit 0 shows all."
-            )
+            rest = f"{fmt.count(len(self.paths))} of {fmt.plural(self.matching, 'offer')}; --limit 0 shows all."
             blocks += [Line(), line(rest)]
         return trimmed(blocks)
 
