@@ -5,7 +5,7 @@ prints one line of JSON, `{"ok": ...}` or `{"error": {...}}`, and for `get` and 
 may be called again after a connection that was lost: it does nothing twice. Secrets come in by the input alone and
 leave by the job's environment alone.
 
-Folders below the lease's: `work/RUN` (the work directory), `checkpoints/RUN`, `jobs/TOKEN.NODE` (the supervisor's),
+Folders below the lease's: `workdir/RUN` (the work directory), `checkpoints/RUN`, `jobs/TOKEN.NODE` (the supervisor's),
 `incoming` (what is on its way).
 """
 
@@ -27,6 +27,7 @@ from orchestrator.runtime.launchers import supervisor
 from orchestrator.runtime.launchers.ssh import files
 
 START_S = 30.0
+KEPT_S = 7 * 86400.0  # after the end
 TAIL_BYTES = 1 << 16  # of the progress file: its last line is in there
 ABANDON_S = 8.0
 RUNTIMES = ("podman", "docker", "apptainer", "singularity")
@@ -48,8 +49,9 @@ def prepare(said: Said) -> Said:
     Where it has not started: what `want` says, of the same request.
     """
     root = said["root"]
-    for name in ("work", "checkpoints", "jobs", "incoming"):
+    for name in ("workdir", "checkpoints", "jobs", "incoming"):
         os.makedirs(os.path.join(root, name), mode=0o700, exist_ok=True)
+    _forget_old(Path(root), os.path.basename(said["job"]))
     started = supervisor.read(Path(said["job"]) / "started.json") is not None
     found: Said = {"started": started}
     if not started:  # or its checkpoints would be set back
@@ -60,6 +62,25 @@ def prepare(said: Said) -> Said:
     if said.get("image"):
         found["runtime"] = _runtime()
     return found
+
+
+def _forget_old(root: Path, asked: str) -> None:
+    """Remove what runs left here that ended long ago: a machine that is kept would fill up."""
+    old: Dict[str, List[Path]] = {}
+    used = set()
+    for job in (root / "jobs").iterdir():
+        record = supervisor.read(job / "job.json")
+        if record is None:
+            continue
+        run = os.path.basename(record["workdir"])
+        end = job / "exit.json"
+        if job.name != asked and end.exists() and time.time() - end.stat().st_mtime > KEPT_S:
+            old.setdefault(run, []).append(job)
+        else:
+            used.add(run)
+    for run in set(old) - used:
+        for folder in (*old[run], root / "workdir" / run, root / "checkpoints" / run):
+            shutil.rmtree(str(folder), ignore_errors=True)
 
 
 def want(said: Said) -> Said:

@@ -45,7 +45,7 @@ class Placed:
 
     def work_folder(self, number: int) -> str:
         """The work directory on a node."""
-        return f"{self.nodes[number].path}/work/{self.run_id}"
+        return f"{self.nodes[number].path}/workdir/{self.run_id}"
 
     def checkpoint_folder(self, number: int) -> str:
         """The run's checkpoints on a node."""
