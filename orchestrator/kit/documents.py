@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from math import isfinite
+
+from orchestrator.domain.errors import TransientError
+
+UNREADABLE_S = 30.0  # after which an answer that could not be read is asked for again
 
 
 class Malformed(ValueError):
     """A document that is not what its vendor's documentation says; the message names the field."""
+
+
+@contextmanager
+def readable(provider: str, what: str = "an answer") -> Iterator[None]:
+    """Make what cannot be read a TransientError: left out of a listing without a word, it would be a lie."""
+    try:
+        yield
+    except Malformed as error:
+        raise TransientError(provider, f"{what} cannot be read: {error}", UNREADABLE_S) from error
 
 
 class Document:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -29,7 +28,7 @@ from botocore.parsers import ResponseParserError
 from orchestrator.domain.contracts import Clock
 from orchestrator.domain.errors import AuthError, ConfigError, ProviderError, TransientError
 from orchestrator.domain.secret import Secret
-from orchestrator.kit.documents import Document, Malformed
+from orchestrator.kit.documents import Document, readable
 from orchestrator.kit.paging import pages
 from orchestrator.kit.rest import retry_after_s
 from providers.aws.refusals import NAME, Rejected, explain
@@ -99,13 +98,13 @@ class Client:
         list.
         """
         for page in self._pages(service, region, operation, field, params):
-            with readable(page.place):
+            with readable(NAME, page.place):
                 yield from page.each(field)
 
     def texts(self, service: str, region: str, operation: str, field: str, **params: object) -> Iterator[str]:
         """As `each`, of a list of texts."""
         for page in self._pages(service, region, operation, field, params):
-            with readable(page.place):
+            with readable(NAME, page.place):
                 yield from page.texts(field)
 
     def _pages(
@@ -160,15 +159,6 @@ class Client:
                 except (BotoCoreError, ValueError) as error:
                     raise ConfigError(f"providers.{NAME}: {service} in {region}: {_brief(error)}") from error
             return self._clients[key]
-
-
-@contextmanager
-def readable(call: str) -> Iterator[None]:
-    """Make an answer that is not what AWS documents a TransientError."""
-    try:
-        yield
-    except Malformed as error:
-        raise TransientError(NAME, f"{call}: {error}", 5.0) from error
 
 
 def settled(call: Callable[[], T], codes: frozenset[str], instead: S) -> T | S:

@@ -9,9 +9,9 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from orchestrator.domain.errors import CapacityError, Scope, TransientError
-from orchestrator.kit.documents import Document
+from orchestrator.kit.documents import Document, readable
 from orchestrator.kit.tags import OWNER
-from providers.aws.client import Client, readable, settled
+from providers.aws.client import Client, settled
 from providers.aws.refusals import NAME
 from providers.aws.settings import AwsSettings
 from providers.aws.translate import Type
@@ -87,12 +87,12 @@ class Ground:
         )
         if answer is None:
             raise CapacityError(NAME, f"{region} has no image {name}; set `image`", Scope.REGION)
-        with readable(answer.place):
+        with readable(NAME, answer.place):
             return answer.within("Parameter").text("Value")
 
     def _root_device(self, region: str, image: str) -> str:
         rows = self._client.each("ec2", region, "DescribeImages", "Images", ImageIds=[image])
-        with readable(region):
+        with readable(NAME, region):
             return next((row.text("RootDeviceName") for row in rows), "/dev/sda1")
 
     def _subnet(self, region: str, zone: str) -> Subnet:
@@ -103,7 +103,7 @@ class Ground:
             if wanted
             else [{"Name": "default-for-az", "Values": ["true"]}]
         )
-        with readable(f"DescribeSubnets in {region}"):
+        with readable(NAME, f"DescribeSubnets in {region}"):
             rows = list(self._client.each("ec2", region, "DescribeSubnets", "Subnets", Filters=filters))
             roomy = [row for row in rows if row.number("AvailableIpAddressCount", 1.0) > 0]
             if not roomy:
@@ -122,7 +122,7 @@ class Ground:
             found = self._find_group(region, vpc, name)
         if found is None:
             raise TransientError(NAME, f"{region}: the security group {name} was made and does not show yet", 5.0)
-        with readable(found.place):
+        with readable(NAME, found.place):
             self._close_and_open(region, found)
             return found.text("GroupId")
 

@@ -12,10 +12,11 @@ from orchestrator.domain.errors import ProviderError, TransientError
 from orchestrator.domain.offer import Billing, Offer
 from orchestrator.domain.offerbook import OfferBook
 from orchestrator.kit import fanout
+from orchestrator.kit.documents import readable
 from orchestrator.kit.facts import Facts
 from orchestrator.kit.money import Rates
 from providers.aws import offers
-from providers.aws.client import Client, readable, settled
+from providers.aws.client import Client, settled
 from providers.aws.offers import Advice, Region
 from providers.aws.refusals import NAME
 from providers.aws.settings import AwsSettings
@@ -63,7 +64,7 @@ class Market:
         answer = self._client.read("ec2", self._settings.home, "DescribeRegions")
         if answer.raw("Regions") is None:
             raise TransientError(NAME, f"{answer.place}: a success without Regions", 5.0)
-        with readable(answer.place):
+        with readable(NAME, answer.place):
             found = tuple(row.text("RegionName") for row in answer.each("Regions"))
         self._regions = (now, found)
         return found

@@ -9,11 +9,12 @@ from orchestrator.domain.contracts import Clock
 from orchestrator.domain.errors import CapacityError, ProviderError, Scope, TransientError
 from orchestrator.domain.lease import Boot
 from orchestrator.domain.offer import Billing, Offer
+from orchestrator.kit.documents import readable
 from orchestrator.kit.keys import LeaseKeys
 from orchestrator.kit.machine import Identity, user_data
 from orchestrator.kit.tags import OWNER, TOKEN
 from providers.aws import records
-from providers.aws.client import Client, readable
+from providers.aws.client import Client
 from providers.aws.ground import Ground
 from providers.aws.records import Machine
 from providers.aws.refusals import NAME, Rejected, of_launch
@@ -60,7 +61,7 @@ class Launcher:
         rows = self._client.each(
             "ec2", region, "DescribeInstances", "Reservations", Filters=list(filters), MaxResults=1000
         )
-        with readable(f"DescribeInstances in {region}"):
+        with readable(NAME, f"DescribeInstances in {region}"):
             found = [records.machines(row, region) for row in rows]
         return _whole([machines for machines in found if machines])
 
@@ -97,7 +98,7 @@ class Launcher:
                 if error.code == MISMATCH:
                     return None
             raise of_launch(error) from error.__cause__
-        with readable(answer.place):
+        with readable(NAME, answer.place):
             bought = records.machines(answer, region)
         if not bought:
             raise TransientError(NAME, f"{answer.place}: a success without machines", 5.0)

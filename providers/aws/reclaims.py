@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from orchestrator.kit.documents import Document, Malformed
-from providers.aws.client import Client, readable
+from orchestrator.kit.documents import Document, Malformed, readable
+from providers.aws.client import Client
 from providers.aws.records import RECLAIM_AT, Machine
+from providers.aws.refusals import NAME
 from providers.aws.settings import AwsSettings
 from providers.aws.translate import moment
 
@@ -33,7 +34,7 @@ class Warnings:
         """When each of the live `machines` is taken back, by id. Raises: AuthError, TransientError."""
         alive = [each for each in machines if not each.dead]
         found = {each.id: at for each in alive if (at := _tagged(each)) is not None}
-        with readable(region):
+        with readable(NAME, region):
             found |= self._marked(region, {each.spot_request: each.id for each in alive if each.spot_request})
             found |= self._retired(region, [each.id for each in alive if not each.spot_request])
         return found
@@ -87,7 +88,7 @@ class Warnings:
             answer = self._client.read(
                 "sqs", region, "ReceiveMessage", QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=30
             )
-            with readable(answer.place):
+            with readable(NAME, answer.place):
                 messages = list(answer.each("Messages"))
                 heard = [(message, said) for message in messages if (said := self._said(message, ours, now))]
             for message, (machine, at) in heard:

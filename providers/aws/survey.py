@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import TypeVar
 
 from orchestrator.domain.errors import ProviderError, TransientError
-from orchestrator.kit.documents import Malformed
+from orchestrator.kit.documents import Malformed, readable
 from orchestrator.kit.money import Rates
 from providers.aws import translate
-from providers.aws.client import Client, readable
+from providers.aws.client import Client
 from providers.aws.offers import Block, Region, Zone
 from providers.aws.refusals import NAME, Rejected
 from providers.aws.settings import AwsSettings
@@ -43,7 +43,7 @@ class Surveyor:
     def region(self, name: str, now: datetime) -> Region:
         """All that `name` sells. Raises: AuthError, TransientError where it cannot be told."""
         found = Region()
-        with readable(name):
+        with readable(NAME, name):
             found.zones, found.offered = self._zones(name)
             types = sorted(found.types)
             if not types:
@@ -93,7 +93,7 @@ class Surveyor:
             SingleAvailabilityZone=True,
             **named,
         )
-        with readable(instance_type):
+        with readable(NAME, instance_type):
             return translate.scores(rows)
 
     # One question each

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from orchestrator.domain.configuration import read
 from orchestrator.domain.contracts import Clock, Provider, ProviderContext, Survey
-from orchestrator.domain.errors import AuthError, LeaseNotFound, ProviderError, TransientError
+from orchestrator.domain.errors import AuthError, LeaseNotFound, ProviderError
 from orchestrator.domain.lease import Boot, Endpoint, Lease, LeaseState
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.offerbook import OfferBook
 from orchestrator.domain.secret import Secret
 from orchestrator.kit import fanout
-from orchestrator.kit.documents import Document, Malformed
+from orchestrator.kit.documents import Document, readable
 from orchestrator.kit.facts import Facts
 from orchestrator.kit.keys import KeyRing
 from orchestrator.kit.tags import OWNER, TOKEN
@@ -133,10 +133,8 @@ class AzureProvider:
         runs = any(node.provisioning == "succeeded" for node in ours)
         power = self._azure.power() if runs else {}
         addresses = machines.addresses(self._azure.interfaces(), self._azure.addresses()) if runs else {}
-        try:
+        with readable(NAME, "a machine"):
             return [self._lease(nodes, power, addresses) for nodes in machines.by_lease(ours).values()]
-        except Malformed as error:
-            raise TransientError(NAME, f"a machine cannot be read: {error}", 30.0) from error
 
     # Inside
 
@@ -172,10 +170,8 @@ class AzureProvider:
 
     def _node(self, machine: Document | None) -> Node | None:
         """A machine under our owner tag. Raises: TransientError where one cannot be read."""
-        try:
+        with readable(NAME, "a machine"):
             node = None if machine is None else machines.node(machine)
-        except Malformed as error:
-            raise TransientError(NAME, f"a machine cannot be read: {error}", 30.0) from error
         return node if node is not None and node.tags[OWNER] == self._owner else None
 
     def _lease(self, nodes: Sequence[Node], power: Mapping[str, str], addresses: Mapping[str, str]) -> Lease:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from orchestrator.domain.contracts import Clock
 from orchestrator.domain.errors import ProviderError, TransientError
 from orchestrator.domain.offer import Billing
-from orchestrator.kit.documents import Document, Malformed
+from orchestrator.kit.documents import Document, Malformed, readable
 from orchestrator.kit.money import Rates
 from orchestrator.kit.paging import pages
 from orchestrator.kit.rest import Rest
@@ -113,13 +113,11 @@ def prices(items: Iterable[Document], region: str, *, currency: str, rates: Rate
 
 
 def _page(body: object, region: str) -> Document:
-    try:
+    with readable(NAME, f"the price list of {region}"):
         page = Document(body, "price list")
         if "Items" not in page:
             raise Malformed("price list.Items is missing")
         list(page.each("Items"))
-    except Malformed as error:
-        raise TransientError(NAME, f"the price list of {region} cannot be read: {error}", 30.0) from error
     return page
 
 

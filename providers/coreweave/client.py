@@ -8,7 +8,7 @@ from typing import NamedTuple
 from orchestrator.domain.contracts import Clock
 from orchestrator.domain.errors import AuthError, ProviderError, TransientError
 from orchestrator.domain.secret import Secret
-from orchestrator.kit.documents import Document, Malformed
+from orchestrator.kit.documents import Document, Malformed, readable
 from orchestrator.kit.rest import Rest
 from providers.coreweave.kube import Kube
 from providers.coreweave.pricing import NAME, region_of
@@ -52,13 +52,11 @@ class CoreWeaveClient:
     def clusters(self, names: tuple[str, ...] = ()) -> tuple[Cluster, ...]:
         """The clusters called `names`, or all, in the order of zones and names. Raises: AuthError, TransientError."""
         body = self._rest.read(CLUSTERS).body
-        try:
+        with readable(NAME):
             document = Document(body, "clusters")
             if "items" not in document:
                 raise Malformed("clusters without items")
             found = [_cluster(item) for item in document.each("items")]
-        except Malformed as error:
-            raise TransientError(NAME, f"an answer that cannot be read: {error}", 30.0) from error
         wanted = [each for each in found if each.endpoint and (not names or each.name in names)]
         return tuple(sorted(wanted, key=lambda each: (each.zone, each.name, each.id)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from orchestrator.domain.lease import Boot, Lease, ReclaimNotice
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.offerbook import OfferBook
 from orchestrator.kit import fanout, listprices
-from orchestrator.kit.documents import Malformed
+from orchestrator.kit.documents import readable
 from providers.coreweave.client import Cluster, CoreWeaveClient
 from providers.coreweave.kube import Kube, Refused, Taken
 from providers.coreweave.pricing import NAME, RACK_NODES, PriceList, in_racks, unnamed
@@ -183,7 +183,7 @@ class CoreWeaveProvider:
         """The pool that was created, by us or by another at the same time."""
         kube = self._client.kube(cluster)
         try:
-            with _readable():
+            with readable(NAME):
                 return pool(kube.create(order(offer, nodes, owner=self._owner, token=token)))
         except Taken as error:
             found = self._find(kube, pool_name(self._owner, token))
@@ -228,11 +228,11 @@ class CoreWeaveProvider:
 
     def _find(self, kube: Kube, name: str) -> Pool | None:
         document = kube.pool(name)
-        with _readable():
+        with readable(NAME):
             return None if document is None else pool(document)
 
     def _nodes(self, kube: Kube, of: Pool) -> tuple[Node, ...]:
-        with _readable():
+        with readable(NAME):
             found = [node(each) for each in kube.nodes(selector(self._owner))]
         return tuple(each for each in found if each.pool_uid == of.uid)
 
@@ -246,7 +246,7 @@ class CoreWeaveProvider:
 
     def _held_in(self, cluster: Cluster) -> list[Held]:
         kube = self._client.kube(cluster)
-        with _readable():
+        with readable(NAME):
             pools = [pool(each) for each in kube.pools(selector(self._owner))]
             ours = [each for each in pools if each.owner == self._owner]
             nodes = [node(each) for each in kube.nodes(selector(self._owner))] if ours else []
@@ -275,15 +275,6 @@ class CoreWeaveProvider:
     def _delete(self, kube: Kube, asked: Pool) -> None:
         with suppress(LeaseNotFound, Taken):  # gone, or gone and another in its place
             kube.delete(asked.name, asked.uid)
-
-
-@contextmanager
-def _readable() -> Iterator[None]:
-    """Make what cannot be read a TransientError: an object left out of a listing would be a lie."""
-    try:
-        yield
-    except Malformed as error:
-        raise TransientError(NAME, f"an answer that cannot be read: {error}", 30.0) from error
 
 
 def _refusal(answer: Verdict, detail: str) -> ProviderError:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from urllib.parse import quote
 
@@ -18,7 +17,7 @@ from orchestrator.domain.errors import (
     TransientError,
 )
 from orchestrator.domain.secret import Secret
-from orchestrator.kit.documents import Document, Malformed
+from orchestrator.kit.documents import Document, readable
 from orchestrator.kit.rest import THROTTLED, Rest
 from providers.lambda_cloud.translate import NAME
 
@@ -96,7 +95,7 @@ class LambdaClient:
 
         Raises: AuthError, TransientError.
         """
-        with _readable():
+        with readable(NAME):
             names = (image.within("region").text("name") for image in _list(self._read("/images"), "images"))
             return tuple(dict.fromkeys(names))
 
@@ -115,7 +114,7 @@ class LambdaClient:
         not there): nothing was bought; any other TransientError: it is in doubt.
         """
         data = _document(self._write("POST", "/instance-operations/launch", order), "launch")
-        with _readable():
+        with readable(NAME):
             ids = data.texts("instance_ids")
         if len(ids) != 1:
             raise TransientError(NAME, f"a launch of one instance gave {len(ids)} ids")
@@ -127,7 +126,7 @@ class LambdaClient:
 
     def ssh_keys(self) -> Mapping[str, tuple[str, str]]:
         """Id and public key of every SSH key by name. Raises: AuthError, TransientError."""
-        with _readable():
+        with readable(NAME):
             return {
                 key.text("name"): (key.text("id"), key.text("public_key"))
                 for key in _list(self._read("/ssh-keys"), "SSH keys")
@@ -149,7 +148,7 @@ class LambdaClient:
         """The id of a new ruleset. Raises: QuotaError, Refused, AuthError, TransientError."""
         body = {"name": name, "region": region, "rules": list(rules)}
         data = _document(self._write("POST", "/firewall-rulesets", body), "firewall ruleset")
-        with _readable():
+        with readable(NAME):
             return data.text("id")
 
     def change_ruleset(self, identifier: str, rules: Sequence[Mapping[str, object]]) -> None:
@@ -167,15 +166,6 @@ class LambdaClient:
         return _data(self._rest.write(method, BASE + path, body).body, path)
 
 
-@contextmanager
-def _readable() -> Iterator[None]:
-    """Make what cannot be read a TransientError."""
-    try:
-        yield
-    except Malformed as error:
-        raise TransientError(NAME, f"an answer that cannot be read: {error}", 30.0) from error
-
-
 def _data(body: object, path: str) -> object:
     if not isinstance(body, Mapping) or "data" not in body:
         raise TransientError(NAME, f"{path}: a success without data", 30.0)
@@ -183,12 +173,12 @@ def _data(body: object, path: str) -> object:
 
 
 def _document(data: object, place: str) -> Document:
-    with _readable():
+    with readable(NAME):
         return Document(data, place)
 
 
 def _list(data: object, place: str) -> tuple[Document, ...]:
     if not isinstance(data, list):  # a missing list is no empty one
         raise TransientError(NAME, f"{place}: a {type(data).__name__}, not a list", 30.0)
-    with _readable():
+    with readable(NAME):
         return tuple(Document({"items": data}, place).each("items"))

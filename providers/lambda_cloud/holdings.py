@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.domain.contracts import Clock
-from orchestrator.domain.errors import TransientError
 from orchestrator.domain.lease import Endpoint, Lease, LeaseState
 from orchestrator.domain.offer import Offer
-from orchestrator.kit.documents import Malformed
+from orchestrator.kit.documents import readable
 from orchestrator.kit.facts import Facts
 from orchestrator.kit.keys import KeyRing
 from orchestrator.kit.machine import FOLDER, USER
@@ -60,10 +59,8 @@ class Holdings:
         """This owner's instances by lease, in the order of their numbers. Raises: AuthError, TransientError."""
         found: dict[str, list[Node]] = {}
         for instance in self._client.instances():
-            try:
+            with readable(NAME, "an instance"):  # it may be ours
                 ours = node(instance, self._owner, self._digest)
-            except Malformed as error:  # it may be ours: a listing without it would be a lie
-                raise TransientError(NAME, f"an instance that cannot be read: {error}", 30.0) from error
             if ours is not None:
                 found.setdefault(ours.mark.lease_id, []).append(ours)
         return {lease_id: sorted(each, key=lambda one: one.mark.node) for lease_id, each in found.items()}
