@@ -94,7 +94,7 @@ class Host:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(ProcessLookupError):  # with the sessions that are open: the machine is gone
+        with suppress(ProcessLookupError):  # sessions that are open live on: `sessions` finds them
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(timeout=10)
 

@@ -88,9 +88,7 @@ def test_with_everything_refused_the_run_waits_for_the_first_block_to_end_and_sa
     assert told.until == first + timedelta(seconds=SOLD_OUT_S)
     assert scene.state is RunState.PLANNING
     assert scene.detail == told.cause
-    assert (
-        f"next look at {told.until:%Y-%m-%d %H:%M:%S} UTC: alpha us-east-1 h100.8x on-demand: sold out" in told.cause
-    )
+    assert f"next look at {told.until:%Y-%m-%d %H:%M:%S} UTC: alpha us-east-1 h100.8x on-demand: sold out" in told.cause
     assert scene.step(wait_s=SOLD_OUT_S - 60.0) == []
     assert len(scene.told(Postponed)) == 1
     assert kinds(scene.step(wait_s=60.0)) == ["MakePlan"]
