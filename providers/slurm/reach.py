@@ -11,10 +11,15 @@ from providers.slurm.settings import NAME, SiteSettings, parts
 
 def shell(site: SiteSettings) -> Shell:
     """Commands on the login node of `site`; the connection is made at the first and kept."""
+    return SshShell(Hub(NAME), address(site))
+
+
+def address(site: SiteSettings) -> Address:
+    """The login node of `site`, and the machine on the way to it."""
     jump = None
     if site.jump:
         jump = _address(site.jump, site.jump_host_key, site.jump_identity or site.identity)
-    return SshShell(Hub(NAME), _address(site.login, site.host_key, site.identity, jump))
+    return _address(site.login, site.host_key, site.identity, jump)
 
 
 def _address(login: str, host_key: str, identity: str, jump: Address | None = None) -> Address:

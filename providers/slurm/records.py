@@ -72,7 +72,7 @@ def fields(line: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in FIELD.split(line.strip()):
         name, _, value = part.partition("=")
-        found.setdefault(name, value)
+        found.setdefault(name, value.strip())
     return found
 
 

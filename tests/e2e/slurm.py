@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -123,9 +123,14 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(subprocess.SubprocessError):
-            self.clear()
-        self._end()
+        try:
+            with suppress(subprocess.SubprocessError):
+                self._cancel()
+                self.until(lambda: not self._jobs(), within_s=10.0)
+        except AssertionError:  # a node that a test has ended does not come back for its jobs
+            pass
+        finally:
+            self._end()
 
     def run(self, *argv: str) -> str:
         """What an operator's command prints."""
@@ -136,15 +141,12 @@ class Cluster:
 
     def clear(self) -> None:
         """End every job and wait until its nodes are free."""
-        jobs = self.run("squeue", "-h", "-a", "-o", "%i").split()
-        if jobs:
-            self.run("scancel", "--signal=KILL", "--full", *jobs)
-            self.run("scancel", *jobs)
-        self.until(lambda: not self.run("squeue", "-h", "-a", "-o", "%i").split())
+        self._cancel()
+        self.until(lambda: not self._jobs())
         self.until(lambda: self._idle() == len(NODES))
 
     def start_controller(self) -> None:
-        """Start slurmctld."""
+        """Start slurmctld, which goes on from the state that it left."""
         self._start("slurmctld", "slurmctld", "-D", "-i")
         self.until(
             lambda: (
@@ -170,10 +172,9 @@ class Cluster:
         (self.folder / "spool" / name).mkdir(parents=True, exist_ok=True)
         self._start(name, "slurmd", "-D", "-N", name)
 
-    def until(self, holds: object) -> None:
+    def until(self, holds: Callable[[], bool], *, within_s: float = PATIENCE_S) -> None:
         """Wait until `holds()`; fail where it does not come to that."""
-        deadline = time.monotonic() + PATIENCE_S
-        assert callable(holds)
+        deadline = time.monotonic() + within_s
         while not holds():
             assert time.monotonic() < deadline, self._logs()
             time.sleep(0.05)
@@ -224,6 +225,15 @@ class Cluster:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+
+    def _jobs(self) -> list[str]:
+        return self.run("squeue", "-h", "-a", "-o", "%i").split()
+
+    def _cancel(self) -> None:
+        jobs = self._jobs()
+        if jobs:
+            self.run("scancel", "--signal=KILL", "--full", *jobs)
+            self.run("scancel", *jobs)
 
     def _idle(self) -> int:
         found = self.run("sinfo", "-h", "-N", "-p", "spot", "-o", "%N %T").splitlines()

@@ -62,8 +62,11 @@ class SlurmLauncher:
 
     name = NAME
 
-    def __init__(self, *, secret: Callable[[str], Secret], clock: Clock, folder: Path) -> None:
-        self._folder, self._reach = folder, LoginNodes()
+    def __init__(
+        self, *, secret: Callable[[str], Secret], clock: Clock, folder: Path, reach: Reach | None = None
+    ) -> None:
+        self._folder = folder
+        self._reach = LoginNodes() if reach is None else reach
         self._inner = SshLauncher(secret=secret, clock=clock, folder=folder, reach=self._reach)
 
     def start(self, lease: Lease, job: Job) -> Handle:
