@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from orchestrator.domain.errors import TransientError
 from orchestrator.kit.shell.command import Done
 
-NOT_FOUND = 127  # what shells exit with
+NOT_FOUND, NOT_EXECUTABLE = 127, 126  # what shells exit with
 
 
 class LocalShell:
@@ -44,6 +44,8 @@ class LocalShell:
             raise TransientError(self._provider, f"{argv[0]} took longer than {timeout_s:g} s") from None
         except FileNotFoundError as error:
             return Done(NOT_FOUND, b"", f"{error.filename}: not found".encode())
+        except PermissionError as error:  # also where a folder of PATH may not be looked into
+            return Done(NOT_EXECUTABLE, b"", f"{error.filename}: cannot be executed".encode())
         except OSError as error:
             raise TransientError(self._provider, f"{argv[0]}: {error.strerror or error}") from error
         return Done(done.returncode, done.stdout, done.stderr)

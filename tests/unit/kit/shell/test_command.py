@@ -85,6 +85,6 @@ def test_commands_here_have_codes_outputs_and_limits() -> None:
     shell = LocalShell("x")
     done = shell.run(["sh", "-c", "cat; echo $V; echo no >&2; exit 3"], stdin=b"in ", env={"V": "v"})
     assert (done.code, done.stdout, done.ok, done.trouble) == (3, b"in v\n", False, "no")
-    assert shell.run(["no-such-program-9f"]).code == 127
+    assert shell.run(["no-such-program-9f"]).code in {126, 127}  # 126 where a folder of PATH is closed to us
     with pytest.raises(TransientError, match="longer than"):
         shell.run(["sleep", "30"], timeout_s=0.05)
