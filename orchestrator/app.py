@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from orchestrator.catalog.agreements import Negotiated
     from orchestrator.domain.events import Event
     from orchestrator.domain.fleetplan import Quota
+    from orchestrator.domain.network import Link
     from orchestrator.domain.standing import Commitment
     from orchestrator.inventory.refresh import Outcome, Watch
     from orchestrator.sizing.learning import Calibration
@@ -48,6 +49,7 @@ NO_CALIBRATION = "none"
 STORE = "store.db"
 STANDING = "orchestrator.lifecycle.standing"
 REFRESH, FEEDS = "orchestrator.inventory.refresh", "orchestrator.inventory.feeds"
+LINKS = "orchestrator.inventory.links"
 QUOTAS = "orchestrator.catalog.quotas"
 AGREEMENTS, NEGOTIATING = "orchestrator.catalog.agreements", "orchestrator.catalog.negotiating"
 STANDING_POLICIES = frozenset({"reliability", "spread"})  # they look at what is held and learned
@@ -176,8 +178,12 @@ class App:
         return applied
 
     def network(self) -> Network:
-        """Places, links and egress prices."""
-        return network.load()
+        """Places, links that were imported, and egress prices. Raises: ConfigError where an import is damaged."""
+        bundled, folder = network.load(), self.settings.network_dir
+        if not folder.is_dir():
+            return bundled  # as for most, who have no time to load what reads imports
+        imported: tuple[Link, ...] = importlib.import_module(LINKS).links(folder)
+        return replace(bundled, links=imported)
 
     def snapshot(self, *, live: bool = True, buying: bool = False) -> Snapshot:
         """The market now: bundled and imported prices, and with `live` what the providers say; see `standing`."""

@@ -73,6 +73,11 @@ class Settings:
         return self.home / "catalog"
 
     @property
+    def network_dir(self) -> Path:
+        """Imported round trips and bandwidths."""
+        return self.home / "network"
+
+    @property
     def calibrations_dir(self) -> Path:
         """What was learned from the user's own history."""
         return self.home / "calibrations"

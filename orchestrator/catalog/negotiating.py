@@ -7,8 +7,16 @@ from dataclasses import replace
 
 from orchestrator.catalog.agreements import MARK, Negotiated, negotiated
 from orchestrator.domain.accelerator import Accelerator
-from orchestrator.domain.contracts import DescribesAccelerators, Provider, Survey, WarnsOfReclaim, survey
+from orchestrator.domain.contracts import (
+    DescribesAccelerators,
+    MeasuresLinks,
+    Provider,
+    Survey,
+    WarnsOfReclaim,
+    survey,
+)
 from orchestrator.domain.lease import Boot, Lease, ReclaimNotice
+from orchestrator.domain.network import Link, Place
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.offerbook import OfferBook
 
@@ -29,6 +37,14 @@ class Negotiating:
         """As the provider's, at negotiated prices; without gaps where it tells of none."""
         found = survey(self._inner)
         return Survey(negotiated(found.book, self._prices), found.gaps)
+
+    def places(self) -> Sequence[Place]:
+        """As the provider's; none where it tells of none."""
+        return self._inner.places() if isinstance(self._inner, MeasuresLinks) else ()
+
+    def links(self) -> Sequence[Link]:
+        """As the provider's; none where it measures none."""
+        return self._inner.links() if isinstance(self._inner, MeasuresLinks) else ()
 
     def acquire(self, offer: Offer, nodes: int, *, token: str, boot: Boot) -> Lease:
         """As the provider's; the lease is billed at the negotiated price."""

@@ -48,6 +48,7 @@ class Placement:
     terms: tuple[Term, ...]
     objective_usd: float
     rtt_ms: float | None = None  # from the users that are farthest, where the workload has users
+    rtt_origin: str | None = None  # how that is known: measured when and where, imported from what, estimated
     buyable: bool = False
 
     @property

@@ -8,10 +8,10 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from orchestrator.domain.network import Network, Place, RoundTrip, great_circle_rtt_ms
+from orchestrator.domain.network import Link, Network, Place, RoundTrip, estimated
 from orchestrator.domain.offerbook import FloatArray, IntArray, OfferBook
 
-ANTIPODE_RTT_MS = 322.6  # great_circle_rtt_ms over half the Earth's circumference: nothing on Earth is farther
+ANTIPODE_RTT_MS = 351.3  # great_circle_rtt_ms over half the Earth's circumference: nothing on Earth is farther
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,11 +56,11 @@ class Atlas:
     def __init__(self, network: Network) -> None:
         self._network = network
         self._places = {place.key: place for place in reversed(network.places)}
-        self._links: dict[tuple[str, str], RoundTrip] = {}
+        self._links: dict[tuple[str, str], Link] = {}
         for link in network.links:
-            trip = RoundTrip(link.rtt_ms, link.origin)
-            self._links.setdefault((link.a, link.b), trip)
-            self._links.setdefault((link.b, link.a), trip)
+            if link.rtt_ms > 0:
+                self._links.setdefault((link.a, link.b), link)
+                self._links.setdefault((link.b, link.a), link)
 
     def place(self, key: str) -> Place | None:
         """The place called `key`: exact, then case-insensitive, then "latitude,longitude"."""
@@ -71,9 +71,9 @@ class Atlas:
         return self._places.get(f"{provider}/{region}")
 
     def round_trip(self, a: Place, b: Place) -> RoundTrip:
-        """Measured where the network holds the link, else the great-circle estimate."""
+        """Measured where the network holds the link, else the great-circle estimate with its error."""
         known = self._links.get((a.key, b.key))
-        return known or RoundTrip(great_circle_rtt_ms(a, b), "great-circle estimate")
+        return RoundTrip(known.rtt_ms, known.origin) if known else estimated(a, b)
 
     def similar(self, key: str, count: int = 3) -> tuple[str, ...]:
         """The known places spelt most like `key`, best first."""

@@ -199,9 +199,9 @@ def _time_h(judgement: Judgement) -> FloatArray:
     candidates = judgement.candidates
     if not isinstance(judgement.view.workload, Inference):
         return candidates.hours
-    sites, away_ms = Sites.of(candidates.book), farthest(judgement.view)
-    trips = [away_ms(provider, region) for provider, region in sites.keys]
-    rtt_s = sites.spread([float("inf") if ms is None else ms / 1000.0 for ms in trips])
+    sites, away = Sites.of(candidates.book), farthest(judgement.view)
+    trips = [away(provider, region) for provider, region in sites.keys]
+    rtt_s = sites.spread([float("inf") if trip is None else trip.ms / 1000.0 for trip in trips])
     first_s = candidates.sized({row: _first_s(sizing) for row, sizing in enumerate(candidates.sizings)})
     time_h: FloatArray = (first_s / np.minimum(1.0, candidates.book.gpus) + rtt_s) / 3600.0
     return time_h

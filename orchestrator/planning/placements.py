@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from orchestrator.domain.candidates import Candidates, PlanView
+from orchestrator.domain.network import RoundTrip
 from orchestrator.domain.offerbook import FloatArray, IntArray
 from orchestrator.domain.plan import Part, Placement, Term
 from orchestrator.domain.sites import Atlas
@@ -28,11 +29,12 @@ def build(judgement: Judgement, rows: IntArray) -> tuple[Placement, ...]:
     ends = _money(judgement, twice.at(np.concatenate((few.hours_p10, few.hours_p90))))
     low, high = ends[: len(few)], ends[len(few) :]
     columns = [(term, term.usd[rows].tolist()) for term in judgement.terms]
-    rtt_ms = farthest(judgement.view)
+    away = farthest(judgement.view)
     buyable = frozenset(judgement.view.snapshot.buyable)
     placements = []
     for index in range(len(few)):
         offer = few.book[index]
+        trip = away(offer.provider, offer.region)
         terms = tuple(Term(term.by, term.name, usd[index]) for term, usd in columns)
         money = total(usd[index] for term, usd in columns if term.money)
         placements.append(
@@ -43,7 +45,8 @@ def build(judgement: Judgement, rows: IntArray) -> tuple[Placement, ...]:
                 cost_usd=Band(float(low[index]), money, float(high[index])),
                 terms=terms,
                 objective_usd=total(term.usd for term in terms),
-                rtt_ms=rtt_ms(offer.provider, offer.region),
+                rtt_ms=None if trip is None else trip.ms,
+                rtt_origin=None if trip is None else trip.told,
                 buyable=offer.provider in buyable,
             )
         )
@@ -66,20 +69,20 @@ def _money(judgement: Judgement, candidates: Candidates) -> FloatArray:
     return added(terms, len(candidates), money=True)
 
 
-def farthest(view: PlanView) -> Callable[[str, str], float | None]:
-    """The round trip in ms from a region to the users that are farthest; None where a place is unknown."""
+def farthest(view: PlanView) -> Callable[[str, str], RoundTrip | None]:
+    """The round trip from a region to the users that are farthest; None where a place is unknown."""
     workload = view.workload
     if not isinstance(workload, Inference) or not workload.users:
         return lambda _provider, _region: None
     atlas = Atlas(view.snapshot.network)
     users = [atlas.place(population.place) for population in workload.users]
 
-    def rtt_ms(provider: str, region: str) -> float | None:
+    def away(provider: str, region: str) -> RoundTrip | None:
         site = atlas.site(provider, region)
         if site is None:
             return None
-        trips = [None if user is None else atlas.round_trip(user, site).ms for user in users]
-        known = [ms for ms in trips if ms is not None]
-        return max(known) if len(known) == len(trips) else None
+        trips = [None if user is None else atlas.round_trip(user, site) for user in users]
+        known = [trip for trip in trips if trip is not None]
+        return max(known, key=lambda trip: trip.ms) if len(known) == len(trips) else None
 
-    return rtt_ms
+    return away

@@ -28,6 +28,7 @@ COMMANDS = (
     Entry("offers", "List and filter the market: what is sold where, for how much."),
     Entry("catalog", "Refresh and import prices, show what changed.", group=True),
     Entry("hosts", "Look after hosts of your own: list, probe, trust, forget.", group=True),
+    Entry("network", "Show, import, forget round trips and bandwidth between places.", group=True),
     Entry("schema", "Print the JSON Schema of job files, for editors."),
     Entry("submit", "Hand a job to the control plane, which buys, runs and bills it."),
     Entry("apply", "Run a saved plan, if its prices and capacity still hold."),

@@ -264,6 +264,7 @@ def _effort_rows(placement: Placement) -> list[tuple[str, Text]]:
         first, each = fmt.band(service.ttft_s, fmt.duration), fmt.band(service.tpot_s, fmt.duration)
         latency = f"first token {first}, then {each} a token"
         trip = f"{placement.rtt_ms:,.0f} ms to the farthest users" if placement.rtt_ms is not None else "not asked"
+        trip += f" ({placement.rtt_origin})" if placement.rtt_origin else ""
         rate = f"{fmt.plural(service.replicas, 'replica')} of {service.requests_per_s_per_replica:.3g} requests/s"
         return [("service", f"{rate}; {mfu}"), ("latency", latency), ("round trip", trip)]
     hours = sizing.effort.gpu_hours_on(max(1.0, placement.gpus))

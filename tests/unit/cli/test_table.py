@@ -74,6 +74,7 @@ def test_every_command_explains_itself_and_its_exit_codes(entry: Entry, cli: Cli
     ("group", "name"),
     [
         *(("catalog", name) for name in ("refresh", "import", "diff", "list", "forget")),
+        *(("network", name) for name in ("show", "import", "forget")),
         *(("simulate", name) for name in ("jobs", "spot", "requests", "queue", "carbon", "serve")),
     ],
 )

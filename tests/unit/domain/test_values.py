@@ -7,11 +7,12 @@ import pickle
 import pytest
 
 from orchestrator.domain import errors
-from orchestrator.domain.network import Network, Place, great_circle_km
+from orchestrator.domain.network import Link, Network, Place, great_circle_km
 from orchestrator.domain.offerbook import OfferBook
 from orchestrator.domain.plan import Bound
 from orchestrator.domain.run import TRANSITIONS, RunState
 from orchestrator.domain.secret import Secret
+from orchestrator.domain.sites import Atlas
 from orchestrator.testing.builders import plan_of
 
 BERLIN = Place(key="Berlin", latitude=52.52, longitude=13.405, country="DE", jurisdictions=("DE", "EU"))
@@ -55,8 +56,20 @@ def test_a_secret_neither_prints_nor_pickles() -> None:
 def test_berlin_to_tokyo_is_8_900_km_and_takes_light_in_glass_that_long() -> None:
     assert great_circle_km(BERLIN, TOKYO) == pytest.approx(8920, rel=0.01)
     trip = Network(places=(BERLIN, TOKYO)).round_trip(BERLIN, TOKYO)
-    assert trip.ms == pytest.approx(2 + 2 * 1.6 * 8920 / 200, rel=0.01)
-    assert "estimate" in trip.origin
+    assert trip.ms == pytest.approx(3 + 2 * 1.74 * 8920 / 200, rel=0.01)
+    assert trip.told == "great-circle estimate, 8 of 10 are 122 to 244 ms"
+
+
+def test_a_link_counts_only_for_what_was_measured_of_it() -> None:
+    def link(rtt_ms: float, origin: str) -> Link:
+        return Link(a="Tokyo", b="Berlin", rtt_ms=rtt_ms, gbit_s=1.0, origin=origin)
+
+    for known in (Network(links=(link(0.0, "wide"), link(230.0, "first"), link(250.0, "second"))), Network()):
+        expected = "first" if known.links else "great-circle estimate"
+        trips = (known.round_trip(BERLIN, TOKYO), Atlas(known).round_trip(BERLIN, TOKYO))
+        assert trips[0] == trips[1]
+        assert trips[0].origin == expected
+        assert (trips[0].told == expected) == bool(known.links), "what is measured has no error band"
 
 
 def test_a_place_is_found_by_any_case_and_by_coordinates_and_never_guessed() -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from orchestrator.catalog.agreements import Negotiated
+from orchestrator.catalog.negotiating import negotiating
 from orchestrator.domain.accelerator import Accelerator
 from orchestrator.domain.contracts import Survey
 from orchestrator.domain.errors import AuthError, TransientError
 from orchestrator.domain.lease import Boot, Lease
-from orchestrator.domain.network import Network
+from orchestrator.domain.network import Link, Network, Place
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.offerbook import OfferBook
 from orchestrator.domain.snapshot import Gap, Snapshot
@@ -22,6 +25,11 @@ from orchestrator.testing.clock import EPOCH, FakeClock
 
 SOON_S = 0.05
 EVENTUALLY_S = 30.0
+
+
+OSLO = Place(key="edge/oslo", latitude=59.91, longitude=10.75, country="NO", jurisdictions=("NO", "EEA"))
+MEASURED = Link(a="edge/oslo", b="Frankfurt", rtt_ms=21.5, gbit_s=0.9, origin="measured over SSH to o-1, 2026-01-01")
+IMPORTED = Link(a="edge/oslo", b="Frankfurt", rtt_ms=30.0, gbit_s=0.0, origin="imported from t.csv on 2025-12-01")
 
 
 class Shop:
@@ -53,6 +61,20 @@ class Laboratory(Shop):
 
     def accelerators(self) -> Sequence[Accelerator]:
         return self._devices
+
+
+class Surveying(Shop):
+    """A provider with hosts in Oslo, from which it measures."""
+
+    def __init__(self, measure: Callable[[], Sequence[Link]]) -> None:
+        super().__init__("edge", lambda: OfferBook.of([offer(provider="edge", region="oslo")]))
+        self._measure = measure
+
+    def places(self) -> Sequence[Place]:
+        return (OSLO,)
+
+    def links(self) -> Sequence[Link]:
+        return self._measure()
 
 
 def shop(name: str, *offers: Offer) -> Shop:
@@ -204,3 +226,69 @@ def test_described_devices_join_the_table_and_go_before_their_namesakes() -> Non
 def test_the_order_of_the_providers_does_not_change_the_snapshot() -> None:
     shops = [shop("b", offer(provider="b")), shop("a", offer(provider="a")), failing("c", AuthError("c", "no"))]
     assert look(*shops).id == look(*reversed(shops)).id
+
+
+def charted(measure: Callable[[], Sequence[Link]], *, deadline_s: float = EVENTUALLY_S) -> Snapshot:
+    return take(
+        {"edge": Surveying(measure)},
+        base=OfferBook.empty(),
+        accelerators=(),
+        network=Network(links=(IMPORTED,)),
+        clock=FakeClock(),
+        deadline_s=deadline_s,
+    )
+
+
+def test_what_a_provider_measured_goes_before_what_was_imported() -> None:
+    found = charted(lambda: [MEASURED])
+    assert found.network.links == (MEASURED, IMPORTED)
+    assert found.network.places == (OSLO,)
+    assert not found.gaps
+
+
+def test_links_that_come_late_are_a_gap_and_cost_neither_offers_nor_places() -> None:
+    over = threading.Event()
+
+    def wait() -> Sequence[Link]:
+        over.wait()
+        return ()
+
+    found = charted(wait, deadline_s=SOON_S)
+    over.set()
+    assert found.network.links == (IMPORTED,)
+    assert found.network.places == (OSLO,)
+    assert found.buyable == ("edge",)
+    assert found.gaps == (Gap("edge", "its links were not measured within 0.05 s"),)
+
+
+def test_links_that_cannot_be_measured_are_a_gap() -> None:
+    def fail() -> Sequence[Link]:
+        raise TransientError("edge", "no host answers")
+
+    found = charted(fail)
+    assert (len(found.book), found.network.links) == (1, (IMPORTED,))
+    assert found.gaps == (Gap("edge", "its links were not measured: no host answers"),)
+
+
+def test_links_with_impossible_figures_are_left_out_and_told() -> None:
+    found = charted(lambda: [replace(MEASURED, rtt_ms=float("nan")), replace(MEASURED, gbit_s=-1.0), MEASURED])
+    assert found.network.links == (MEASURED, IMPORTED)
+    assert found.gaps == (Gap("edge", "2 links with impossible figures are left out"),)
+
+
+def test_a_provider_that_fails_is_not_waited_for_to_measure() -> None:
+    class Down(Surveying):
+        def offers(self) -> OfferBook:
+            raise AuthError("edge", "no")
+
+    found = look(Down(lambda: [MEASURED]))
+    assert found.gaps == (Gap("edge", "no"),)
+    assert found.network.links == ()
+
+
+def test_negotiated_prices_hide_no_links() -> None:
+    agreed = Negotiated(provider="edge", percent=-10.0)
+    found = look(negotiating(Surveying(lambda: [MEASURED]), [agreed]))
+    assert found.network.links == (MEASURED,)
+    assert found.network.places == (OSLO,)
+    assert look(negotiating(shop("edge"), [agreed])).network == Network()

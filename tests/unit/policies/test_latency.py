@@ -109,7 +109,7 @@ def test_a_millisecond_has_a_price_by_request_rate() -> None:
 
 def test_an_unknown_region_is_priced_like_the_antipode() -> None:
     view, candidates = look(inference(settings=(Setting("latency", "usd_per_ms", 1.0),)), NOWHERE)
-    assert POLICY.price(view, candidates)["latency"].tolist() == pytest.approx([322.6])
+    assert POLICY.price(view, candidates)["latency"].tolist() == pytest.approx([351.3])
 
 
 def test_the_farthest_users_decide_about_the_limit() -> None:
