@@ -37,13 +37,13 @@ def cluster() -> Iterator[slurm.Cluster]:
         yield running
 
 
-def provider(cluster: slurm.Cluster, folder: Path, **changes: object) -> SlurmProvider:
+def provider(cluster: slurm.Cluster, state: Path, **changes: object) -> SlurmProvider:
     settings: dict[str, object] = {"name": "here", "slurm_conf": str(cluster.conf), "rates": RATES, **changes}
     return SlurmProvider(
         owner="test",
         settings=SlurmSettings((SiteSettings(**settings),)),  # type: ignore[arg-type]
         clock=SystemClock(),
-        state_dir=folder,
+        state_dir=state,
         shells={"here": LocalShell(NAME)},
     )
 
@@ -164,3 +164,18 @@ def test_a_site_behind_ssh_sells_runs_and_takes_back(cluster: slurm.Cluster, tmp
         assert sorted(said.split(b"\n")) == [b"", b"$(c) 0 2", b"$(c) 1 2", b"a 'b'", b"a 'b'"]
         seller.release(lease.id)
         until(lambda: not seller.leases())
+
+
+def test_a_job_whose_allocation_is_taken_ends_and_never_well(cluster: slurm.Cluster, tmp_path: Path) -> None:
+    seller = provider(cluster, tmp_path / "provider", folder=str(tmp_path / "shared"))
+    seller.acquire(offer(seller, "small", 1), 1, token="taken", boot=Boot())
+    (lease,) = seller.leases()
+    program = Program(command=(sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"))
+    job = Job(run_id="run-1", attempt=1, token="job-1", program=program, checkpoint_dir=str(tmp_path / "saved"))
+    launcher = SlurmLauncher(secret=resolve, clock=SystemClock(), folder=tmp_path / "launcher")
+    handle = launcher.start(lease, job)
+    until(lambda: b"up" in b"".join(launcher.logs(handle, since=0)))
+    seller.release(lease.id)
+    until(lambda: launcher.poll(handle).state is not JobState.RUNNING)
+    assert launcher.poll(handle).exit_code != 0
+    until(lambda: not seller.leases())
