@@ -148,7 +148,7 @@ def _leader(lease: Lease, job: Job) -> tuple[str, ...]:
         f"--job-name={_step_name(job.token)}",
         "--kill-on-bad-exit=0",
         "--wait=0",
-        "--unbuffered",
+        *(["--unbuffered"] if nodes == 1 else []),  # of several machines, whole lines follow one another
         "--input=none",
         "--export=ALL",
         "--quiet",
