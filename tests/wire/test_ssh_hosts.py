@@ -16,8 +16,7 @@ from orchestrator.domain.errors import AuthError, CapacityError, LeaseNotFound, 
 from orchestrator.domain.hosts import HostState
 from orchestrator.domain.lease import Boot, Lease, LeaseState
 from orchestrator.kit.shell import ssh
-from orchestrator.kit.shell.command import remote
-from orchestrator.kit.shell.ssh import Address, Hub
+from orchestrator.kit.shell.ssh import Hub
 from orchestrator.testing.clock import FakeClock
 from providers.ssh.provider import SshProvider
 from tests.e2e.yard import Yard, is_root
@@ -395,48 +394,3 @@ def test_a_host_taken_out_of_the_fleet_file_keeps_its_lease_until_it_is_given_up
     clock.advance(301)
     assert not provider.leases()
     yard.hosts.insert(0, gone)
-
-
-def test_links_are_measured_and_kept(yard: Yard, hub: Hub, clock: FakeClock) -> None:
-    provider = yard.provider(ME, hub, clock, bandwidth_mib=0.25)
-    (link,) = provider.links()
-    assert (link.a, link.b) == ("ssh/site-0", "control-plane")
-    assert 0 < link.rtt_ms < 500
-    assert link.gbit_s > 0
-    assert "measured over SSH to host-" in link.origin
-    for host in yard.hosts[1:]:
-        host.down()
-    clock.advance(60)
-    fresh = yard.provider(ME, hub, clock, here="Frankfurt", link_age_s=1e6)
-    (again,) = fresh.links()
-    assert (again.b, again.rtt_ms, again.gbit_s) == ("Frankfurt", link.rtt_ms, link.gbit_s)
-    (place,) = provider.places()
-    assert (place.key, place.latitude) == ("ssh/site-0", 50.1)
-
-
-def test_hosts_measure_round_trips_to_reference_points(yard: Yard, hub: Hub, clock: FakeClock) -> None:
-    yard.reference = {"Frank furt": f"127.0.0.1:{yard.hosts[0].port}", "Nowhere": "127.0.0.1:1"}
-    links = yard.provider(ME, hub, clock).links()
-    found = {link.b: link for link in links}
-    assert set(found) == {"control-plane", "Frank furt"}
-    assert "measured by TCP from host-" in found["Frank furt"].origin
-    assert found["Frank furt"].gbit_s == 0
-
-
-def test_the_way_to_a_machine_is_measured(yard: Yard, hub: Hub) -> None:
-    host = yard.hosts[0]
-    address = Address(
-        host="127.0.0.1",
-        port=host.port,
-        user=str(yard.fleet().hosts["host-0"].user),
-        host_key=host.keys.host_public,
-        identity=str(host.identity),
-    )
-    path = hub.path(address, each_way=1 << 18, timeout_s=10)
-    assert 0 < path.rtt_s < 1
-    assert (path.up_bytes_s or 0) > 1e5
-    assert (path.down_bytes_s or 0) > 1e5
-    host.install("cat", "#!/bin/sh\nexit 1\n")
-    with pytest.raises(TransientError):
-        hub.path(address, each_way=0, timeout_s=10)
-    assert hub.run(address, remote(["printf", "on"]), b"", 10).text == "on"
