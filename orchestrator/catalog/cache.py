@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from orchestrator.catalog import framing
 from orchestrator.catalog.framing import Damaged
+from orchestrator.catalog.removal import removed
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.offerbook import (
     FLOAT_COLUMNS,
@@ -98,14 +99,7 @@ def remove(folder: Path, name: str) -> bool:
 
     Raises: ConfigError where it is there and cannot be removed.
     """
-    path = folder / f"{name}{SUFFIX}"
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be removed: {error.strerror or error}") from error
-    return True
+    return removed(folder / f"{name}{SUFFIX}")
 
 
 def write(path: Path, book: OfferBook, notes: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from orchestrator.catalog.removal import removed
 from orchestrator.domain.errors import ConfigError
 from orchestrator.sizing.calibration import Kind
 from orchestrator.sizing.learning import Calibration, Factor, apply
@@ -75,14 +76,7 @@ def names(folder: Path) -> tuple[str, ...]:
 
 def remove(folder: Path, name: str) -> bool:
     """Remove the calibration called `name`; whether there was one. Raises: ConfigError where it cannot be removed."""
-    path = place(folder, name)
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be removed: {error.strerror or error}") from error
-    return True
+    return removed(place(folder, name))
 
 
 def place(folder: Path, name: str) -> Path:

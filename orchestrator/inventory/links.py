@@ -12,6 +12,7 @@ import numpy as np
 from orchestrator.catalog import framing
 from orchestrator.catalog.cache import NAME
 from orchestrator.catalog.framing import Damaged
+from orchestrator.catalog.removal import removed
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.network import Link
 
@@ -93,14 +94,7 @@ def remove(folder: Path, name: str) -> bool:
     """Remove an import; whether there was one. Raises: ConfigError where it cannot be removed."""
     if not NAME.fullmatch(name):
         return False
-    path = folder / f"{name}{SUFFIX}"
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be removed: {error.strerror or error}") from error
-    return True
+    return removed(folder / f"{name}{SUFFIX}")
 
 
 def _load(path: Path) -> LinkTable | None:
