@@ -1,17 +1,17 @@
-"""The talk with a cluster: Slurm's own commands as lists of arguments, and our errors for what they complain about."""
+"""Slurm by its own commands, as lists of arguments, on a login node or here."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
 
-from orchestrator.domain.errors import AuthError, CapacityError, ProviderError, QuotaError, Scope, TransientError
+from orchestrator.domain.errors import ProviderError, TransientError
 from orchestrator.kit.shell.command import Done, Shell
 from providers.slurm import records
-from providers.slurm.records import JOB_FORMAT, Node, Partition, QueuedJob
+from providers.slurm.batch import Cluster, Order
+from providers.slurm.complaints import RETRY_AFTER_S, UNKNOWN_JOB, complaint
+from providers.slurm.records import JOB_FORMAT, QueuedJob
 from providers.slurm.settings import NAME, SiteSettings
 
 SPLIT = "@isoflop-nodes@"
@@ -22,50 +22,10 @@ EXPORTED = "HOME,USER,LOGNAME,PATH,LANG"  # no other variable of ours becomes th
 PARSED = re.compile(r"(\d+)(?:;\S*)?")
 EXPECTED = re.compile(r"to start at (\S+)")
 NOT_FOUND = 127
-RETRY_AFTER_S = 15.0
-
-DOWN = re.compile(
-    r"Unable to contact slurm controller|Connection (?:refused|timed out|reset)|Socket timed out|Zero Bytes|"
-    r"Transport endpoint|Slurm backup controller|slurmctld is not|not responding|Resource temporarily unavailable|"
-    r"DNS SRV|Unexpected message|Kill task|Slurm temporarily unable",
-    re.IGNORECASE,
-)
-REFUSED = re.compile(
-    r"munge|authentication|Access/permission denied|User's group not permitted|Invalid user|not authorized|"
-    r"Protocol authentication error|Operation not permitted",
-    re.IGNORECASE,
-)
-QUOTA = re.compile(
-    r"Invalid account|Invalid qos|accounting/QOS policy|QOS|Assoc|job submit limit|association|exceeds? .*limit|"
-    r"Budget|balance",
-    re.IGNORECASE,
-)
-UNKNOWN_JOB = re.compile(r"Invalid job id|already completing or completed", re.IGNORECASE)
-
-
-class Order(NamedTuple):
-    """An allocation to be asked for."""
-
-    name: str
-    comment: str
-    partition: str
-    nodes: int
-    gres: str
-    cpus: int
-    memory_mb: int
-    minutes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """What a site has."""
-
-    nodes: Sequence[Node]
-    partitions: Sequence[Partition]
 
 
 class Client:
-    """Commands on one site's login node."""
+    """Commands on one site's login node; see Batch."""
 
     def __init__(self, site: SiteSettings, shell: Shell) -> None:
         self._site, self._shell = site, shell
@@ -144,17 +104,9 @@ class Client:
         return done
 
     def _error(self, command: str, done: Done) -> ProviderError:
-        """Our error for what a command complains about; the order matters, for their texts are alike."""
+        """Our error for what a command complains about."""
         said = done.stderr.decode(errors="replace").strip()
         detail = f"{self._site.name}: {command}: {said.splitlines()[-1].strip() if said else done.trouble}"
         if done.code == NOT_FOUND:
             return TransientError(NAME, f"{detail}: Slurm's commands are not on the PATH of {self._shell.name}", 60.0)
-        if DOWN.search(said):
-            return TransientError(NAME, detail, RETRY_AFTER_S)
-        if command != "sbatch":
-            return AuthError(NAME, detail) if REFUSED.search(said) else TransientError(NAME, detail, RETRY_AFTER_S)
-        if QUOTA.search(said):
-            return QuotaError(NAME, detail, Scope.REGION)
-        if REFUSED.search(said):
-            return AuthError(NAME, detail)
-        return CapacityError(NAME, detail)
+        return complaint(said, detail, buying=command == "sbatch")

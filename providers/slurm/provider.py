@@ -29,7 +29,9 @@ from orchestrator.kit import fanout
 from orchestrator.kit.shell.command import Shell
 from orchestrator.kit.shell.local import LocalShell
 from providers.slurm import pilots
-from providers.slurm.client import QUOTA, Client, Order
+from providers.slurm.batch import Batch, Order
+from providers.slurm.client import Client
+from providers.slurm.complaints import QUOTA
 from providers.slurm.pilots import Pilot
 from providers.slurm.settings import NAME, SiteSettings, SlurmSettings
 from providers.slurm.translate import Sale, gres_flag, queued, sales
@@ -53,11 +55,12 @@ class SlurmProvider:
         clock: Clock,
         state_dir: Path,
         shells: Mapping[str, Shell],
+        connect: Callable[[SiteSettings, Shell], Batch] = Client,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._owner, self._clock, self._state_dir, self._pause = owner, clock, state_dir, pause
         self._sites = {site.name: site for site in settings.sites}
-        self._clients = {site.name: Client(site, shells[site.name]) for site in settings.sites}
+        self._clients = {site.name: connect(site, shells[site.name]) for site in settings.sites}
 
     def offers(self) -> OfferBook:
         """See Provider.offers. Raises: AuthError, TransientError where no site answers."""

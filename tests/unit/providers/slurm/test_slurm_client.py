@@ -6,7 +6,8 @@ import pytest
 
 from orchestrator.domain.errors import AuthError, CapacityError, ProviderError, QuotaError, TransientError
 from orchestrator.kit.shell.command import Done
-from providers.slurm.client import Client, Order
+from providers.slurm.batch import Order
+from providers.slurm.client import Client
 from providers.slurm.settings import Rate, SiteSettings
 
 SITE = SiteSettings(
