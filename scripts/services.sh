@@ -11,6 +11,7 @@ PATH="$PATH:/usr/sbin:/sbin"
 wanted=()
 command -v sshd >/dev/null || wanted+=(openssh-server)
 command -v ssh >/dev/null || wanted+=(openssh-client)
+[ "$(id -u)" != 0 ] || command -v ip >/dev/null || wanted+=(iproute2) # networks of namespaces are made by root alone
 for daemon in munged:munge slurmctld:slurmctld slurmd:slurmd sbatch:slurm-client; do # run by root alone
   [ "$(id -u)" != 0 ] || command -v "${daemon%%:*}" >/dev/null || wanted+=("${daemon#*:}")
 done
