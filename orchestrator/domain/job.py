@@ -19,6 +19,13 @@ class Job:
     program: Program
     checkpoint_dir: str
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the program is told of itself, whatever launches it."""
+        port = self.program.port
+        listens = {} if port is None else {"ISOFLOP_PORT": str(port)}
+        return {"ISOFLOP_RUN_ID": self.run_id, "ISOFLOP_ATTEMPT": str(self.attempt), **listens}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handle:

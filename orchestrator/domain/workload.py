@@ -113,6 +113,7 @@ class Program:
     secrets: tuple[tuple[str, str], ...] = ()
     checkpoint: Checkpointing = Checkpointing()
     max_attempts: int = 10  # leases tried before the run is given up
+    port: int | None = None  # where a service listens on every machine: it is told as `$ISOFLOP_PORT`
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,7 @@ def _schema(expected: str, pattern: str, *, number: bool = True) -> WithJsonSche
     )
 
 
+MOST_PORT = 65_535
 DIGITS = r"[0-9][0-9_]*(\.[0-9_]*)?([eE][+-]?[0-9]+)?"
 _TIME = rf"^\s*({DIGITS}\s*[A-Za-z]+\s*)+$"
 _COUNT_SCHEMA = _schema("a count", rf"^\s*{DIGITS}\s*[A-Za-z ]*$")
@@ -146,6 +147,16 @@ def whole(value: object) -> int:
 
 
 Whole = Annotated[int, PlainValidator(whole), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 10**9})]
+
+
+def _port(value: object) -> int:
+    number = whole(value)
+    if number > MOST_PORT:
+        raise flaw(f"{number} is out of range", f"expected a port from 1 to {MOST_PORT}")
+    return number
+
+
+Port = Annotated[int, PlainValidator(_port), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MOST_PORT})]
 
 
 def _peak(value: object) -> float:

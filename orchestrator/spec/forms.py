@@ -23,6 +23,7 @@ from orchestrator.spec.fields import (
     OneOrMore,
     PeakOverMean,
     PerSecond,
+    Port,
     PrecisionWord,
     Ratio,
     Reference,
@@ -114,6 +115,9 @@ class RunForm(Form):
         examples=[{"interval": "15min", "grace": "30s"}],
     )
     max_attempts: Whole = Field(10, description="Machines tried before the run is given up.", examples=[10])
+    port: Port | None = Field(
+        None, description="Where a service listens on its machines: told to it as $ISOFLOP_PORT.", examples=[8000]
+    )
 
     @field_validator("workdir")
     @classmethod

@@ -298,4 +298,5 @@ def _program(form: RunForm | None) -> Program | None:
         secrets=tuple(form.secrets.items()),
         checkpoint=Checkpointing(interval_s=form.checkpoint.interval, grace_s=form.checkpoint.grace),
         max_attempts=form.max_attempts,
+        port=form.port,
     )

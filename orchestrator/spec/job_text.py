@@ -165,4 +165,5 @@ def _program(program: Program) -> Fields:
         **_some(image=program.image, workdir=program.workdir, env=dict(program.env), secrets=dict(program.secrets)),
         "checkpoint": checkpoint,
         "max_attempts": program.max_attempts,
+        **_some(port=program.port),
     }

@@ -156,12 +156,14 @@ print("up"); time.sleep(600)
         launcher.stop(handle, grace_s=0.0)
         assert launcher.poll(handle).exit_code == 5
 
-    def test_a_job_sees_its_run_attempt_and_folders(self, site: Site) -> None:
-        names = ("ISOFLOP_RUN_ID", "ISOFLOP_ATTEMPT", "ISOFLOP_CHECKPOINT_DIR", "RANK", "WORLD_SIZE", "OWN")
-        program = replace(python(f"import os; print([os.environ[n] for n in {names!r}])"), env=(("OWN", "value"),))
+    def test_a_job_sees_its_run_attempt_port_and_folders(self, site: Site) -> None:
+        names = ("ISOFLOP_RUN_ID", "ISOFLOP_ATTEMPT", "ISOFLOP_CHECKPOINT_DIR", "RANK", "WORLD_SIZE")
+        names = (*names, "OWN", "ISOFLOP_PORT")
+        code = f"import os; print([os.environ[n] for n in {names!r}])"
+        program = replace(python(code), env=(("OWN", "value"),), port=8123)
         launcher, handle = start(site, program)
         ended(launcher, handle)
-        expected = ["run-1", "1", site.checkpoints_of_job(), "0", "1", "value"]
+        expected = ["run-1", "1", site.checkpoints_of_job(), "0", "1", "value", "8123"]
         assert b"".join(launcher.logs(handle, since=0)).decode() == f"{expected}\n"
 
     def test_checkpoints_are_there_for_the_next_attempt(self, site: Site) -> None:

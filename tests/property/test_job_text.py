@@ -59,6 +59,7 @@ PROGRAM = st.builds(
     secrets=st.sampled_from([(), (("TOKEN", "env:TOKEN"),)]),
     checkpoint=st.builds(Checkpointing, interval_s=SECONDS, grace_s=SECONDS),
     max_attempts=st.integers(1, 99),
+    port=st.none() | st.integers(1, 65_535),
 )
 SETTINGS = st.sampled_from(
     [(), (Setting("latency", "usd_per_ms", 0.5), Setting("latency", "on", True), Setting("other", "word", "no"))]

@@ -37,6 +37,7 @@ class AttemptView:
     progress: Progress | None = None
     exit_code: int | None = None
     cause: str = ""
+    urls: tuple[str, ...] = ()  # of a service, one for each machine that is reached from outside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

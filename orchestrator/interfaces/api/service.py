@@ -18,7 +18,7 @@ from orchestrator.domain.job import Handle
 from orchestrator.domain.run import Attempt, AttemptState, Run, RunState
 from orchestrator.interfaces.api.faults import Refused, RunsOpen, UnknownRun
 from orchestrator.interfaces.api.messages import Accepted, AttemptView, LogPiece, RunView
-from orchestrator.lifecycle import billing, fold
+from orchestrator.lifecycle import billing, fold, serving
 from orchestrator.lifecycle.billing import Ledger
 from orchestrator.spec import documents
 
@@ -259,7 +259,7 @@ class Service:
             submitted_at=run.submitted_at,
             entered_at=run.entered_at,
             detail=run.detail,
-            attempts=tuple(_attempt(attempt) for attempt in run.attempts),
+            attempts=tuple(_attempt(run, attempt) for attempt in run.attempts),
             usd=billing.spent_usd(run, now),
             usd_per_hour=sum(attempt.usd_per_hour for attempt in run.attempts if attempt.state in HELD),
             budget_usd=run.workload.limits.budget_usd,
@@ -277,7 +277,7 @@ class Service:
         )
 
 
-def _attempt(attempt: Attempt) -> AttemptView:
+def _attempt(run: Run, attempt: Attempt) -> AttemptView:
     return AttemptView(
         number=attempt.number,
         provider=attempt.offer.provider,
@@ -293,6 +293,7 @@ def _attempt(attempt: Attempt) -> AttemptView:
         progress=attempt.progress,
         exit_code=attempt.exit_code,
         cause=attempt.cause,
+        urls=serving.urls(run.workload.program, attempt),
     )
 
 

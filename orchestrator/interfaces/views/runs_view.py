@@ -81,6 +81,9 @@ class RunReport:
         rows: list[tuple[str, Text]] = [("name", run.name), ("state", Cell(now, LOOKS.get(run.state, Style.PLAIN)))]
         if run.detail:
             rows.append(("because", run.detail))
+        served = [url for attempt in run.attempts for url in attempt.urls]
+        if served:
+            rows.append(("reached at", ", ".join(served)))
         rows.append(("submitted", f"{fmt.moment(run.submitted_at)} ({_ago(run.at, run.submitted_at)})"))
         rows.append(("cost so far", f"{fmt.usd(run.usd)}{_against(run)}"))
         if run.usd_per_hour:

@@ -173,8 +173,7 @@ class ProcessLauncher:
             "PYTHONUNBUFFERED": "1",  # so that logs can be followed
             **dict(job.program.env),
             **secrets,
-            "ISOFLOP_RUN_ID": job.run_id,
-            "ISOFLOP_ATTEMPT": str(job.attempt),
+            **job.variables,
             "ISOFLOP_CHECKPOINT_DIR": job.checkpoint_dir,
             "ISOFLOP_PROGRESS_FILE": str(folder / "progress.jsonl"),
             "ISOFLOP_NODES": str(lease.nodes),

@@ -85,6 +85,7 @@ run:
   secrets: {HF_TOKEN: env:HF_TOKEN}
   checkpoint: {interval: 5min, grace: 0s}
   max_attempts: 3
+  port: 8000
 policies: {latency: {usd_per_ms: 0.5}, other: {fast: true, mode: best, worth: $2k}}
 """
     workload = read(text, tmp_path)
@@ -111,6 +112,7 @@ policies: {latency: {usd_per_ms: 0.5}, other: {fast: true, mode: best, worth: $2
         secrets=(("HF_TOKEN", "env:HF_TOKEN"),),
         checkpoint=Checkpointing(interval_s=300.0, grace_s=0.0),
         max_attempts=3,
+        port=8000,
     )
     assert workload.settings == (
         Setting("latency", "usd_per_ms", 0.5),
@@ -285,6 +287,8 @@ def test_the_nearest_spelling_is_offered(text: str, hint: str) -> None:
         (f"{TRAINING}run: {{command: x, env: {{A: }}}}", "run.env.A: has no value"),
         (f"{TRAINING}run: {{command: x, env: {{ISOFLOP_X: 1}}}}", "ISOFLOP_X is reserved"),
         (f"{TRAINING}run: {{command: x, max_attempts: 0}}", "0 is out of range"),
+        (f"{TRAINING}run: {{command: x, port: 65536}}", "65536 is out of range"),
+        (f"{TRAINING}run: {{command: x, port: 0}}", "0 is out of range"),
         (f'{TRAINING}run: {{command: x, image: "a\\e[31m"}}', "holds control characters"),
         (f"{TRAINING}run: {{command: x, env: {{A: 1}}, secrets: {{A: env:A}}}}", "A stands under env too"),
         (TRAINING.replace("300B", "0"), "tokens: is 0: there is nothing to do"),

@@ -133,8 +133,7 @@ class Start:
             "PYTHONUNBUFFERED": "1",  # so that logs can be followed
             **dict(self.job.program.env),
             **self.secrets,
-            "ISOFLOP_RUN_ID": self.job.run_id,
-            "ISOFLOP_ATTEMPT": str(self.job.attempt),
+            **self.job.variables,
             "ISOFLOP_CHECKPOINT_DIR": self.placed.checkpoint_folder(number),
             "ISOFLOP_PROGRESS_FILE": f"{folder}/progress.jsonl",
             "ISOFLOP_NODES": str(nodes),
