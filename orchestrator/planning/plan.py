@@ -105,7 +105,7 @@ def plan_sized(
         bound=_bound(judgement, split),
         gaps=snapshot.gaps,
         notes=(*collect(judgement, top, ranked, max_price_age_s=options.max_price_age_s), *_told(split)),
-        approval=_approval(options.approval, ranked),
+        approval=approval_of(options.approval, ranked),
         blocked_until=_blocked_until(judgement) if snapshot.blocks else None,
     )
 
@@ -142,7 +142,7 @@ def _told(split: Divided | None) -> tuple[str, ...]:
     return () if split is None else split.notes
 
 
-def _approval(rule: ApprovalRule | None, ranked: Sequence[Placement]) -> Approval | None:
+def approval_of(rule: ApprovalRule | None, ranked: Sequence[Placement]) -> Approval | None:
     """What the first placement that the control plane would buy needs: none in parts."""
     one = next((placement for placement in ranked if len(placement.parts) == 1), None)
     return rule.needed(one.cost_usd.p50, one.cost_usd.p90) if rule is not None and one is not None else None

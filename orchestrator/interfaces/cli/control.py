@@ -131,6 +131,22 @@ def watch_runs(source: Reader, view: View, sleep: Callable[[float], None]) -> No
             update(RunsReport(runs))
 
 
+def watch_these(source: Reader, run_ids: Sequence[str], view: View, sleep: Callable[[float], None]) -> None:
+    """Show some runs until every one has ended. Raises: as `watch_run`, for the first that did not succeed."""
+    if len(run_ids) == 1:
+        watch_run(source, run_ids[0], view, sleep)
+        return
+    with view.follow() as update:
+        runs = tuple(map(source.run, run_ids))
+        update(RunsReport(runs))
+        while not all(run.state.final for run in runs):
+            sleep(EVERY_S)
+            runs = tuple(map(source.run, run_ids))
+            update(RunsReport(runs))
+    for run in runs:
+        settle(source, run)
+
+
 def settle(source: Reader, run: RunView) -> None:
     """Nothing where `run` succeeded. Raises: JobFailed, or Infeasible where nothing could be bought for it."""
     if run.state is RunState.SUCCEEDED:

@@ -36,7 +36,10 @@ def run(
         Path | None, typer.Option("--snapshot", metavar="FILE", help="Plan over a saved market instead of today's.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Save the plan, to explain or apply it.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Save the plan, to explain or apply it; with --continuum a folder."
+        ),
     ] = None,
     save_snapshot: Annotated[
         Path | None, typer.Option("--save-snapshot", metavar="FILE", help="Save the market the plan is made from.")

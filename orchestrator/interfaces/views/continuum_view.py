@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
+from orchestrator.domain.network import ESTIMATE_P10, ESTIMATE_P90, ESTIMATED
 from orchestrator.interfaces.views import format as fmt
 from orchestrator.interfaces.views.page import (
     Block,
@@ -14,6 +16,7 @@ from orchestrator.interfaces.views.page import (
     Text,
     Title,
     bad,
+    code,
     dim,
     good,
     left,
@@ -35,6 +38,7 @@ class ContinuumReport:
     """One plan over the continuum."""
 
     plan: ContinuumPlan
+    command: str = ""  # that applies it, where its pools were saved
 
     def page(self) -> Page:
         """Pools, routes, losses, money, refusals."""
@@ -58,7 +62,10 @@ class ContinuumReport:
         blocks += [Blank(), *_refusals(plan)]
         blocks += [line(dim("note: "), note) for note in plan.notes]
         if plan.pools:
-            blocks.append(line(dim("note: "), "each pool is a job of its own to submit: one run holds one offer"))
+            how = "save them with -o DIR, to apply them" if not self.command else "they are applied together"
+            blocks.append(line(dim("note: "), f"each pool is a run of its own, for one run holds one offer: {how}"))
+        if self.command:
+            blocks += [Blank(), line("To run it:"), line(code(self.command), indent=2)]
         return trimmed(blocks)
 
     def document(self) -> object:
@@ -127,7 +134,18 @@ def _routes(plan: ContinuumPlan) -> list[Block]:
         for route in plan.routes
         if route.share >= LEAST_SHARE
     )
-    return [Table(columns, rows)]
+    return [Table(columns, rows), *(line(dim("round trips: "), said) for said in _origins(plan))]
+
+
+def _origins(plan: ContinuumPlan) -> list[str]:
+    """How the round trips are known, each way once."""
+    shown = [route.rtt_origin or "" for route in plan.routes if route.share >= LEAST_SHARE]
+    guessed = sum(origin.startswith(ESTIMATED) for origin in shown)
+    known = Counter(origin for origin in shown if origin and not origin.startswith(ESTIMATED))
+    told = [f"{origin} ({count})" for origin, count in sorted(known.items())]
+    if guessed:
+        told.append(f"{ESTIMATED} ({guessed}): 8 of 10 real ones are {ESTIMATE_P10} to {ESTIMATE_P90} of it")
+    return told
 
 
 def _losses(plan: ContinuumPlan) -> list[Block]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.interfaces.views.page import Block, Page, Text, code, line
@@ -24,3 +24,12 @@ class Said:
     def document(self) -> object:
         """The fields."""
         return dict(self.fields)
+
+
+def said_of(several: Sequence[Said]) -> Said:
+    """One answer of several: all their sentences and commands; their fields as a list where there is more than one."""
+    if len(several) == 1:
+        return several[0]
+    sentences = tuple(sentence for each in several for sentence in each.sentences)
+    commands = tuple(command for each in several for command in each.commands)
+    return Said(sentences, {"runs": [dict(each.fields) for each in several]}, commands)

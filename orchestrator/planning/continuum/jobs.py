@@ -13,20 +13,24 @@ LONGEST_NAME: Final = 63
 
 
 def jobs_of(plan: ContinuumPlan) -> tuple[Inference, ...]:
-    """One job for each pool, in their order: pinned to its offer, with its part of every population it serves.
+    """One job for each pool, in their order, as `parts_of`, and pinned to its offer."""
+    return tuple(_pinned(job, pool) for job, pool in zip(parts_of(plan), plan.pools, strict=True))
+
+
+def parts_of(plan: ContinuumPlan) -> tuple[Inference, ...]:
+    """One job for each pool, in their order: its part of every population it serves, under the limits of the whole.
 
     The peaks of a population's parts add up to its peak. A peak that is given back while it is not needed is a spiky
     load of its own; a budget is shared out by what the pools cost.
     """
-    return tuple(_job(plan, index, pool) for index, pool in enumerate(plan.pools))
+    return tuple(_part(plan, index, pool) for index, pool in enumerate(plan.pools))
 
 
-def _job(plan: ContinuumPlan, index: int, pool: Pool) -> Inference:
+def _part(plan: ContinuumPlan, index: int, pool: Pool) -> Inference:
     workload = plan.workload
     routes = [route for route in plan.routes if route.pool == index and route.requests_per_s > LEAST]
     duty = min(1.0, pool.duty) if pool.duty > 0.0 else 1.0
-    limits = workload.limits
-    budget = limits.budget_usd
+    budget = workload.limits.budget_usd
     if budget is not None and plan.cost_usd > 0.0:
         budget = max(0.01, budget * pool.cost_usd / plan.cost_usd)
     ending = f"-part-{index + 1}"
@@ -35,15 +39,19 @@ def _job(plan: ContinuumPlan, index: int, pool: Pool) -> Inference:
         name=workload.name[: LONGEST_NAME - len(ending)] + ending,
         users=_users(routes, duty),
         peak_over_mean=1.0 / duty,
-        limits=replace(
-            limits,
-            budget_usd=budget,
-            providers=(pool.offer.provider,),
-            regions=(f"{pool.offer.provider}/{pool.offer.region}",),
-            accelerators=(pool.offer.accelerator,),
-            billing=(pool.offer.billing,),
-        ),
+        limits=replace(workload.limits, budget_usd=budget),
     )
+
+
+def _pinned(job: Inference, pool: Pool) -> Inference:
+    limits = replace(
+        job.limits,
+        providers=(pool.offer.provider,),
+        regions=(f"{pool.offer.provider}/{pool.offer.region}",),
+        accelerators=(pool.offer.accelerator,),
+        billing=(pool.offer.billing,),
+    )
+    return replace(job, limits=limits)
 
 
 def _users(routes: list[Route], duty: float) -> tuple[Population, ...]:

@@ -59,7 +59,7 @@ def market(workload: Inference, snapshot: Snapshot, policies: Sequence[Policy], 
     if not workload.requests_per_s > 0.0:
         raise UserError("nobody sends requests: give a population requests_per_s above 0")
     users = _users(workload, Atlas(snapshot.network))
-    stripped = _stripped(workload)
+    stripped = without_distance(workload)
     sizings = {name: _alone(sizing) for name, sizing in sizings_of(stripped, snapshot).items()}
     judgement = judge(stripped, snapshot, sizings, policies, buyable_only=ask.buyable_only)
     columns, sites, engines = _columns(workload, judgement, users)
@@ -91,7 +91,7 @@ def market(workload: Inference, snapshot: Snapshot, policies: Sequence[Policy], 
     return Market(problem._replace(columns=kept), judgement, tuple(notes))
 
 
-def _stripped(workload: Inference) -> Inference:
+def without_distance(workload: Inference) -> Inference:
     """The job without the limits that depend on the distance, which are kept here by population and site."""
     latency = LatencyTarget(per_token_s=workload.limits.latency.per_token_s)
     return replace(workload, limits=replace(workload.limits, latency=latency))
@@ -134,8 +134,10 @@ def _columns(
         if key not in sites:
             sites[key] = len(found)
             here = atlas.site(*key)
-            rtt = tuple(nan if here is None else atlas.round_trip(user, here).ms for user in users)
-            found.append(Site(*key, rtt, tuple(float(column[row]) for column in worth)))
+            trips = () if here is None else tuple(atlas.round_trip(user, here) for user in users)
+            rtt = tuple(trip.ms for trip in trips) or (nan,) * len(users)
+            usd_each = tuple(float(column[row]) for column in worth)
+            found.append(Site(*key, rtt, usd_each, tuple(trip.told for trip in trips)))
         share = min(1.0, offer.gpus)
         kind = sizing.accelerator if share >= 1.0 else f"{sizing.accelerator} x{share:g}"
         if (kind, 0) not in engines:
@@ -195,12 +197,12 @@ def _reachable(problem: Problem, judgement: Judgement) -> Problem:
             continue
         row = int(judgement.candidates.offer[index])
         rows.append(row)
-        least = min((ms for ms in site.rtt_ms if not isnan(ms)), default=ANTIPODE_RTT_MS)
+        least, origin = min(zip(site.rtt_ms, site.origins, strict=False), default=(ANTIPODE_RTT_MS, ""))
         figure.append(least)
         why[row] = (
-            "the place of the offer's region is unknown, and so its distance to the users"
-            if all(isnan(ms) for ms in site.rtt_ms)
-            else f"its round trip to the nearest users is {least:,.0f} ms, which leaves no time for an answer"
+            f"its round trip to the nearest users is {least:,.0f} ms ({origin}), which leaves no time for an answer"
+            if origin
+            else "the place of the offer's region is unknown, and so its distance to the users"
         )
     order = np.argsort(np.array(rows, np.int64), kind="stable")
     judgement.sieve.refuse_rows(

@@ -223,7 +223,8 @@ def _routes(problem: Problem, pools: Sequence[Option], solution: Solution, place
         if scenario != CALM or index not in place:
             continue
         option = pools[index]
-        rtt = problem.sites[problem.columns[option.column].site].rtt_ms[who]
+        site = problem.sites[problem.columns[option.column].site]
+        rtt = site.rtt_ms[who]
         part = share * problem.slices[option.slice].share * problem.groups[option.group].share
         first = first_token_s(problem, option, solution.nodes[index], solution.load(problem, pools, index))
         engine = problem.engines[problem.columns[option.column].kind, option.group]
@@ -236,6 +237,7 @@ def _routes(problem: Problem, pools: Sequence[Option], solution: Solution, place
                 rtt_ms=rtt,
                 first_token_s=first + rtt / 1000.0,
                 limit_s=min(problem.first_token_s, problem.total_s - engine.rest_s),
+                rtt_origin=site.origins[who] if site.origins else None,
             )
         )
     return tuple(routes)

@@ -67,6 +67,7 @@ class Site(NamedTuple):
     region: str
     rtt_ms: tuple[float, ...]  # NaN where a place is unknown
     latency_usd: tuple[float, ...]
+    origins: tuple[str, ...] = ()  # how each round trip is known
 
     @property
     def label(self) -> str:

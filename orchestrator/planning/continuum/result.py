@@ -38,6 +38,7 @@ class Route:
     rtt_ms: float
     first_token_s: float  # with the round trip
     limit_s: float
+    rtt_origin: str | None = None  # how the round trip is known: measured, imported, estimated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
