@@ -23,7 +23,7 @@ from orchestrator.kit.machine import FOLDER, USER
 from orchestrator.simulation.clouds import bootup
 from orchestrator.simulation.clouds.machines import Machine, Phase
 from orchestrator.simulation.clouds.market import Market
-from tests.e2e import sshd
+from tests.e2e import interpreter, sshd
 
 UID = 7411
 CONFIG = """\
@@ -37,11 +37,14 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 LogLevel ERROR
+SetEnv PATH={path}
 """
+SEARCH = f"{interpreter.FOLDER}:/usr/local/bin:/usr/bin:/bin"
 BOOT = """\
 set -e
 mount --bind {folder}/passwd /etc/passwd
 mount -t tmpfs tmpfs /var/lib
+{python}
 mkdir -p {lease} {home} /run/sshd
 cp {folder}/logins {home}/logins
 printf 'echo welcome to this machine; echo it is patched on Sundays >&2\\n' | tee {home}/.bashrc > {home}/.profile
@@ -103,9 +106,11 @@ class Park:
         (folder / "logins").write_text("".join(f"{key}\n" for key in bootup.logins(told)))
         passwd = Path("/etc/passwd").read_text()
         (folder / "passwd").write_text(f"{passwd}{USER}:*:{UID}:{UID}::{home}:{shutil.which('bash')}\n")
-        config = CONFIG.format(port=machine.port, address=machine.address, folder=folder, home=home)
+        config = CONFIG.format(port=machine.port, address=machine.address, folder=folder, home=home, path=SEARCH)
         (folder / "sshd_config").write_text(config)
-        script = BOOT.format(folder=folder, lease=f"{FOLDER}/lease", home=home, uid=UID, sshd=sshd.SSHD)
+        script = BOOT.format(
+            folder=folder, lease=f"{FOLDER}/lease", home=home, uid=UID, sshd=sshd.SSHD, python=interpreter.lay()
+        )
         spaces = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([*spaces, "sh", "-c", script], stderr=log, stdout=log, start_new_session=True)

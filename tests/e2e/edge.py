@@ -146,9 +146,14 @@ class Edge:
         (folder / "home" / "logins").write_text(f"{self._ring.of('login').login_public}\n")
         passwd = Path("/etc/passwd").read_text()
         (folder / "passwd").write_text(f"{passwd}{USER}:*:{UID}:{UID}::{HOME}:{shutil.which('bash')}\n")
-        config = bought.CONFIG.format(port=PORT, address="0.0.0.0", folder=folder, home=HOME)  # noqa: S104 - of its own
-        search = f"{interpreter.FOLDER}:/usr/local/bin:/usr/bin:/bin"
-        (folder / "sshd_config").write_text(f"{config}SetEnv PATH={search}\nMaxStartups 100\nMaxSessions 64\n")
+        config = bought.CONFIG.format(
+            port=PORT,
+            address="0.0.0.0",  # noqa: S104 - of its own network
+            folder=folder,
+            home=HOME,
+            path=bought.SEARCH,
+        )
+        (folder / "sshd_config").write_text(f"{config}MaxStartups 100\nMaxSessions 64\n")
         quoted = shlex.quote(str(folder))
         script = BOOT.format(name=name, folder=quoted, home=HOME, uid=UID, python=interpreter.lay(), sshd=sshd.SSHD)
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", *SPACES, "sh", "-c", script]

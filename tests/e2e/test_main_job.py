@@ -8,11 +8,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.e2e.commands import Shell
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "char-transformer"
@@ -78,39 +78,6 @@ run:
   checkpoint: {{interval: 2s, grace: 3s}}
 limits: {{budget: $1, deadline: 1h, providers: [simulated]}}
 """
-
-
-@dataclass(frozen=True)
-class Shell:
-    """A user's shell with a state folder of its own."""
-
-    home: Path
-
-    def run(self, *words: str, code: int = 0) -> str:
-        """`isoflop WORDS`; its standard output, once it has exited with `code`."""
-        command = [
-            sys.executable,
-            "-c",
-            "import sys; from orchestrator.interfaces.cli.main import main; sys.exit(main())",
-        ]
-        done = subprocess.run(
-            [*command, *words],
-            env={**os.environ, "ISOFLOP_HOME": str(self.home), "PYTHONWARNINGS": ""},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    def read(self, *words: str) -> Any:
-        """The same as JSON."""
-        return json.loads(self.run(*words, "--json"))
-
-    def runs(self, name: str) -> list[Any]:
-        """The runs of jobs called `name`."""
-        return [run for run in self.read("status") if run["name"] == name]
 
 
 @pytest.fixture(scope="module")
