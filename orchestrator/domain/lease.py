@@ -58,6 +58,7 @@ class Lease:
     usd_per_hour: float  # for all nodes, as bought
     acquired_at: datetime
     endpoints: tuple[Endpoint, ...] = ()  # one per node once READY
+    ends_at: datetime | None = None  # when the machines are gone, whatever we do; None where no end is known
 
 
 @dataclass(frozen=True, slots=True)

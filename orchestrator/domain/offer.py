@@ -31,7 +31,8 @@ class Offer:
     `usd_per_hour` is for one node with all its GPUs. `gpus` may be a fraction. `available` counts nodes: 0 is sold out,
     None is unknown. `interruption_rate` is the hazard of losing the node, per hour; None is unknown. `quota_nodes` is
     how many more nodes the account's quota allows, and `obtainability` the chance, from 0 to 1, that a purchase now
-    goes through, as the vendor advises; None is unknown.
+    goes through, as the vendor advises; None is unknown. `max_lease_s` is how long one lease of it can be worked in at
+    most: from when its machines are up until its provider asks for them back; None where no end is known.
     """
 
     provider: str
@@ -54,6 +55,7 @@ class Offer:
     source: str
     quota_nodes: int | None = None
     obtainability: float | None = None
+    max_lease_s: float | None = None
 
     @property
     def place(self) -> str:

@@ -91,7 +91,7 @@ class OfferBook(_Part):
     since the epoch. A hundred thousand offers are one value that loads in milliseconds.
 
     The columns of `OPTIONAL` are None where nothing is known of any offer, and then cost nothing: `quota_nodes` is -1,
-    `obtainability` NaN where unknown.
+    `obtainability` and `max_lease_s` NaN where unknown.
     """
 
     provider: Words
@@ -114,6 +114,7 @@ class OfferBook(_Part):
     observed_at: IntArray
     quota_nodes: IntArray | None = None
     obtainability: FloatArray | None = None
+    max_lease_s: FloatArray | None = None
 
     if not TYPE_CHECKING:  # only columns are ever missing, and their types are above
 
@@ -145,9 +146,10 @@ class OfferBook(_Part):
         if any(o.quota_nodes is not None for o in offers):
             quotas = [UNKNOWN if o.quota_nodes is None else o.quota_nodes for o in offers]
             columns["quota_nodes"] = np.array(quotas, np.int64)
-        if any(o.obtainability is not None for o in offers):
-            chances = [unknown if o.obtainability is None else o.obtainability for o in offers]
-            columns["obtainability"] = np.array(chances, np.float64)
+        for name in OPTIONAL_FLOATS:
+            told = [getattr(o, name) for o in offers]
+            if any(value is not None for value in told):
+                columns[name] = np.array([unknown if value is None else value for value in told], np.float64)
         return cls.from_columns(columns).sort()
 
     @classmethod
@@ -274,7 +276,8 @@ class OfferBook(_Part):
             observed_at=datetime.fromtimestamp(int(self.observed_at[row]), UTC),
             source=self.source[row],
             quota_nodes=self._quota(row),
-            obtainability=self._chance(row),
+            obtainability=_known(self.obtainability, row),
+            max_lease_s=_known(self.max_lease_s, row),
         )
 
     def _quota(self, row: int) -> int | None:
@@ -283,11 +286,12 @@ class OfferBook(_Part):
         quota = int(self.quota_nodes[row])
         return None if quota == UNKNOWN else quota
 
-    def _chance(self, row: int) -> float | None:
-        if self.obtainability is None:
-            return None
-        chance = float(self.obtainability[row])
-        return None if isnan(chance) else chance
+
+def _known(column: FloatArray | None, row: int) -> float | None:
+    if column is None:
+        return None
+    value = float(column[row])
+    return None if isnan(value) else value
 
 
 def _optional(books: Sequence[OfferBook]) -> dict[str, Column]:
@@ -319,5 +323,8 @@ FLOAT_COLUMNS = (
     "min_billing_s",
 )
 INT_COLUMNS = ("available", "observed_at")
-OPTIONAL: Mapping[str, int | float] = MappingProxyType({"quota_nodes": UNKNOWN, "obtainability": float("nan")})
+OPTIONAL_FLOATS = ("obtainability", "max_lease_s")
+OPTIONAL: Mapping[str, int | float] = MappingProxyType(
+    {"quota_nodes": UNKNOWN, **dict.fromkeys(OPTIONAL_FLOATS, float("nan"))}
+)
 """Columns that a book may lack, with what stands for unknown."""

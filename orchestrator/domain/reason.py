@@ -32,6 +32,7 @@ class ReasonCode(StrEnum):
     POWER = "power"  # draws more than the user allows
     RELIABILITY = "reliability"  # fails more often than the user accepts
     INTERRUPTION = "interruption"  # is taken back more often than the user accepts
+    LEASE_TOO_SHORT = "lease-too-short"  # its leases end before the job has got anywhere, or it cannot be resumed
     SPREAD = "spread"  # too much would be in one place
     INTERCONNECT = "interconnect"  # the devices cannot exchange data as fast as the job needs
     STALE_PRICE = "stale-price"  # the price is older than the user accepts

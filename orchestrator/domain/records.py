@@ -31,6 +31,7 @@ def load_lease(text: str | bytes) -> Lease:
                 "state": LeaseState(record["state"]),
                 "acquired_at": datetime.fromisoformat(record["acquired_at"]),
                 "endpoints": tuple(_endpoint(endpoint) for endpoint in record["endpoints"]),
+                "ends_at": None if (ends := record.get("ends_at")) is None else datetime.fromisoformat(ends),
             }
         )
     except (TypeError, KeyError, AttributeError) as error:

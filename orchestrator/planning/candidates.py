@@ -13,6 +13,7 @@ from orchestrator.domain.offerbook import UNKNOWN, BoolArray, FloatArray, IntArr
 from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.sizing import Sizing
 from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.tenure import Tenure, tenure
 from orchestrator.domain.workload import Inference, Workload
 from orchestrator.planning.limits import BY, due_h, hours_left
 from orchestrator.planning.refusing import blocked
@@ -31,7 +32,9 @@ def build(workload: Workload, snapshot: Snapshot, sizings: Mapping[str, Sizing |
     *Finite work* takes the fewest nodes that hold the state and, with a deadline, finish in time at the median: more
     nodes never cost less, because each pays for its boot and does no more than its share of the work: n devices take
     n^(growth - 1) of the time of one (`FiniteWork.growth`). `hours` is boot and work. Its speed counts all devices
-    of the nodes; that the replicas of batch inference come in multiples of `min_gpus` is neglected.
+    of the nodes; that the replicas of batch inference come in multiples of `min_gpus` is neglected. Where leases end
+    before the work does, `hours` is longer by what each end takes, and of work that cannot be resumed the nodes are
+    those that end it within one lease (`domain.tenure`).
     A *service* puts whole replicas on single nodes, as many as fit, for the horizon.
 
     An offer with a fraction of a device holds that fraction of its memory and has that fraction of its speed.
@@ -122,6 +125,7 @@ def _finish(workload: Workload, snapshot: Snapshot, sized: _Sized, sieve: Sieve)
     """Finite work: the fewest nodes that hold the state and meet the deadline, on spot with time to fall back."""
     left_h = hours_left(workload, snapshot)
     boot_h = sieve.book.boot_s[sized.rows] / 3600.0
+    leases = tenure(workload, _part(sieve.book, sized.rows))
     work_h = np.full(len(boot_h), np.inf)
     if left_h is not None:
         work_h = due_h(workload, left_h, _part(sieve.book, sized.rows)) - boot_h
@@ -130,17 +134,51 @@ def _finish(workload: Workload, snapshot: Snapshot, sized: _Sized, sieve: Sieve)
         sieve.refuse_rows(sized.rows[late], BY, ReasonCode.DEADLINE, sentence, figure=boot_h[late])
         if late.any():
             sized, boot_h, work_h = sized.take(~late), boot_h[~late], work_h[~late]
+            leases = None if leases is None else leases.take(~late)
     # A fraction of a device that got here holds the whole state.
     whole = np.maximum(1.0, sized.devices)
     nodes = np.ceil(np.where(sized.devices < 1, 1.0, np.maximum(1.0, sized.min_gpus) / whole))
     if left_h is not None:
-        nodes = np.maximum(nodes, sized.paces.nodes_within(sized.sizing, sized.devices, work_h))
+        within_h = work_h if leases is None else leases.within_h(work_h)
+        nodes = np.maximum(nodes, sized.paces.nodes_within(sized.sizing, sized.devices, within_h))
+    if leases is not None:
+        keep, nodes = _in_one_lease(sized, nodes, leases, sieve)
+        sized, nodes, boot_h, leases = sized.take(keep), nodes[keep], boot_h[keep], leases.take(keep)
     purpose = "to hold the state" if left_h is None else f"to hold the state and finish within {left_h:,.1f} h"
     keep = _enough(sized.rows, nodes, sieve, snapshot, purpose)
     if not keep.all():
         sized, nodes, boot_h = sized.take(keep), nodes[keep], boot_h[keep]
-    hours = sized.paces.hours(sized.sizing, sized.devices, nodes, boot_h)
+        leases = None if leases is None else leases.take(keep)
+    hours = sized.paces.hours(sized.sizing, sized.devices, nodes, boot_h, leases)
     return _candidates(sized, nodes, sieve.book, hours)
+
+
+def _in_one_lease(sized: _Sized, nodes: FloatArray, leases: Tenure, sieve: Sieve) -> tuple[BoolArray, FloatArray]:
+    """Where the work can be done in leases that end, and on how many nodes; refuses the rest."""
+    keep = np.ones(len(nodes), np.bool_)
+    once = np.flatnonzero(leases.once)
+    if not len(once):
+        return keep, nodes
+    least = sized.paces.nodes_within(sized.sizing[once], sized.devices[once], np.maximum(leases.first_h[once], 1e-9))
+    wanted, stock = nodes.copy(), sieve.book.most_nodes[sized.rows[once]]
+    wanted[once] = np.maximum(nodes[once], least)
+    short = (least > nodes[once]) & (((stock != UNKNOWN) & (least > stock)) | (least > MAX_NODES))
+    keep[once[short]] = False
+    refused, counts = sized.rows[once[short]], least[short]
+
+    def sentence(row: int) -> str:
+        count, ends_s = float(counts[np.searchsorted(refused, row)]), float(_lease_s(sieve.book)[row])
+        few = (
+            f"needs {count:,.0f} nodes to end within it" if count <= MAX_NODES else "no number of nodes ends within it"
+        )
+        return f"a lease ends after {ends_s / 3600.0:,.2g} h, from which the job does not go on; {few}"
+
+    sieve.refuse_rows(refused, BY, ReasonCode.LEASE_TOO_SHORT, sentence, figure=counts)
+    return keep, wanted
+
+
+def _lease_s(book: OfferBook) -> FloatArray:
+    return np.full(len(book), np.nan) if book.max_lease_s is None else book.max_lease_s
 
 
 def _boots_too_long(book: OfferBook, left_h: float, row: int) -> str:
@@ -156,8 +194,19 @@ def _serve(workload: Inference, snapshot: Snapshot, sized: _Sized, sieve: Sieve)
     nodes = np.maximum(1.0, np.ceil(replicas / per_node))
     keep = _enough(sized.rows, nodes, sieve, snapshot, "to answer all requests")
     sized, nodes = sized.take(keep), nodes[keep]
+    leases = tenure(workload, _part(sieve.book, sized.rows))
+    if leases is not None:
+        down = (leases.first_h <= leases.change_h) & (leases.first_h < workload.duration_s / 3600.0)
+        sentence = partial(_down_too_long, sieve.book)
+        sieve.refuse_rows(sized.rows[down], BY, ReasonCode.LEASE_TOO_SHORT, sentence, figure=leases.first_h[down])
+        sized, nodes = sized.take(~down), nodes[~down]
     horizon = np.full(len(nodes), workload.duration_s / 3600.0)
     return _candidates(sized, nodes, sieve.book, (horizon, horizon, horizon))
+
+
+def _down_too_long(book: OfferBook, row: int) -> str:
+    ends_h, boot_h = float(_lease_s(book)[row]) / 3600.0, float(book.boot_s[row]) / 3600.0
+    return f"a lease ends after {ends_h:,.2g} h, and the next boots for {boot_h:,.2g} h: it would be down for longer"
 
 
 def _obtainable(rows: IntArray, nodes: FloatArray, sieve: Sieve, snapshot: Snapshot) -> BoolArray:

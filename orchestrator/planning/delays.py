@@ -10,6 +10,7 @@ import numpy as np
 from orchestrator.domain.alike import alike
 from orchestrator.domain.candidates import Candidates
 from orchestrator.domain.offerbook import UNKNOWN, BoolArray, FloatArray, IntArray
+from orchestrator.domain.tenure import tenure
 from orchestrator.planning.candidates import MAX_NODES
 from orchestrator.planning.limits import due_h, hours_left
 from orchestrator.planning.pricing import Panel
@@ -32,7 +33,8 @@ def with_delays(judges: Panel, least: Candidates) -> Candidates:
     due = due_h(judges.view.workload, left_h, book)
     # A market sells the same machines in many places.
     kind = least.sizing * len(book.fabric.vocab) + book.fabric.codes
-    stand, place = alike((kind, book.gpus, book.boot_s, least.nodes, due))
+    ends = () if book.max_lease_s is None else (book.max_lease_s,)
+    stand, place = alike((kind, book.gpus, book.boot_s, least.nodes, due, *ends))
     kinds, due = least.take(stand), due[stand]
     delay_h = judges.delay_h(kinds)
     if delay_h is None:
@@ -42,7 +44,7 @@ def with_delays(judges: Panel, least: Candidates) -> Candidates:
         return least
     pace, wanted = paces(least.sizings), np.zeros(len(kinds), np.int64)
     wanted[late] = _in_time(_Asked(judges, kinds.take(late), due[late], pace), delay_h[late])
-    grown = counted(kinds, np.maximum(kinds.nodes, wanted), pace)
+    grown = counted(judges.view.workload, kinds, np.maximum(kinds.nodes, wanted), pace)
     stock = book.most_nodes
     more = ((stock == UNKNOWN) | (wanted[place] <= stock)) & (wanted > kinds.nodes)[place]
     columns = {
@@ -62,7 +64,7 @@ class _Asked(NamedTuple):
 
     def passes(self, rows: IntArray, nodes: IntArray) -> tuple[BoolArray, FloatArray]:
         """Whether candidates `rows` on `nodes` are in time, and their delay."""
-        tried = counted(self.few.take(rows), nodes, self.pace)
+        tried = counted(self.judges.view.workload, self.few.take(rows), nodes, self.pace)
         found = self.judges.delay_h(tried)
         delay_h = np.zeros(len(rows), np.float64) if found is None else found
         return tried.hours + delay_h <= self.due[rows] * (1.0 + 1e-12), delay_h
@@ -72,11 +74,14 @@ def _in_time(asked: _Asked, delay_h: FloatArray) -> IntArray:
     """The fewest nodes with which each is in time, 0 where none are: guessed from the delay on the count before, which
     is `delay_h` at first, then ever closer.
     """
-    _, few, due, pace = asked
+    judges, few, due, pace = asked
+    leases = tenure(judges.view.workload, few.book)
     gpus, boot_h = whole_devices(few.book.gpus), few.book.boot_s / 3600.0
     low, high, going = few.nodes.copy(), np.zeros(len(few), np.int64), np.arange(len(few))
     for _ in range(ROUNDS):
         work_h = due[going] - boot_h[going] - delay_h
+        if leases is not None:
+            work_h = leases.take(going).within_h(np.maximum(work_h, 0.0))
         guess = pace.nodes_within(few.sizing[going], gpus[going], np.maximum(work_h, 1e-9))
         guess = np.where(work_h > 0, guess, 2.0 * low[going])
         tried = np.minimum(np.maximum(guess, low[going] + 1.0), float(MAX_NODES)).astype(np.int64)

@@ -174,7 +174,7 @@ def _every_shape(least: Judgement) -> tuple[Judgement, int]:
     considered, parts = len(candidates), [_best_of(least, candidates, least.terms)]
     for start in range(0, len(rungs.row), CHUNK):
         piece = slice(start, start + CHUNK)
-        more = shapes.on_ladder(candidates, Ladder(rungs.row[piece], rungs.nodes[piece]))
+        more = shapes.on_ladder(least.view.workload, candidates, Ladder(rungs.row[piece], rungs.nodes[piece]))
         found = least.panel.assess(more)
         rows = np.flatnonzero(found.open)
         if len(rows):

@@ -20,6 +20,8 @@ import numpy as np
 
 from orchestrator.domain.candidates import Candidates
 from orchestrator.domain.offerbook import UNKNOWN, FloatArray, IntArray
+from orchestrator.domain.tenure import tenure
+from orchestrator.domain.workload import Workload
 from orchestrator.planning.candidates import MAX_NODES
 from orchestrator.planning.pricing import Column, Panel, added
 from orchestrator.planning.speed import Paces, paces, whole_devices
@@ -64,19 +66,20 @@ def competing(judges: Panel, least: Candidates, priced: Priced, refused: IntArra
         return priced
     nodes, objective = _searched(judges, priced, bound, keep)
     wanted = _best_rows(objective, keep)
-    few = _few(priced.candidates, wanted, nodes[wanted])
+    few = _few(judges, priced.candidates, wanted, nodes[wanted])
     fewest = least.nodes[np.searchsorted(least.offer, few.offer)]
     found, _ = _best(judges, few, between(few, fewest), objective[wanted])
     nodes[wanted] = np.where(found > 0, found, nodes[wanted])
     return _shaped(judges, priced, nodes)
 
 
-def counted(candidates: Candidates, nodes: IntArray, pace: Paces | None = None) -> Candidates:
+def counted(workload: Workload, candidates: Candidates, nodes: IntArray, pace: Paces | None = None) -> Candidates:
     """The same finite work on other numbers of nodes, with their hours; `pace` is of its sizings, where known."""
     boot_h = candidates.book.boot_s / 3600.0
     gpus = whole_devices(candidates.book.gpus)
     known = pace or paces(candidates.sizings)
-    low, middle, high = known.hours(candidates.sizing, gpus, nodes.astype(np.float64), boot_h)
+    leases = tenure(workload, candidates.book)
+    low, middle, high = known.hours(candidates.sizing, gpus, nodes.astype(np.float64), boot_h, leases)
     return replace(candidates, nodes=nodes, hours=middle, hours_p10=low, hours_p90=high)
 
 
@@ -108,14 +111,14 @@ def between(candidates: Candidates, fewest: IntArray) -> Ladder:
     return Ladder(index, rungs[index, column].astype(np.int64))
 
 
-def on_ladder(candidates: Candidates, rungs: Ladder) -> Candidates:
+def on_ladder(workload: Workload, candidates: Candidates, rungs: Ladder) -> Candidates:
     """The candidates of a ladder, one per rung."""
-    return counted(candidates.take(rungs.row), rungs.nodes)
+    return counted(workload, candidates.take(rungs.row), rungs.nodes)
 
 
-def _few(candidates: Candidates, rows: IntArray, nodes: IntArray) -> Candidates:
+def _few(judges: Panel, candidates: Candidates, rows: IntArray, nodes: IntArray) -> Candidates:
     few = candidates.take(rows)
-    return few if np.array_equal(few.nodes, nodes) else counted(few, nodes)
+    return few if np.array_equal(few.nodes, nodes) else counted(judges.view.workload, few, nodes)
 
 
 def _bound(judges: Panel, priced: Priced) -> FloatArray | None:
@@ -178,7 +181,7 @@ def _best(judges: Panel, few: Candidates, rungs: Ladder, now: FloatArray) -> tup
         part = Ladder(part.row[going], part.nodes[going])
         if not len(part.row):
             continue
-        found = judges.assess(on_ladder(few, part))
+        found = judges.assess(on_ladder(judges.view.workload, few, part))
         if level is first and (part.nodes > few.nodes[part.row]).all():
             firm = added([term for term in found.terms if not judges.may_fall(term)], len(part.row))
             alive[part.row] = (firm <= best[part.row] + TIE_USD) | ~found.open
@@ -215,7 +218,7 @@ def _saved(judges: Panel, least: Candidates, priced: Priced, refused: IntArray) 
             break
         below[rows] = nodes[rows]
         nodes[rows] = wanted.astype(np.int64)
-        open_ = judges.assess(counted(least.take(rows), nodes[rows])).open
+        open_ = judges.assess(counted(judges.view.workload, least.take(rows), nodes[rows])).open
         saved.append(rows[open_])
         rows, most = rows[~open_], most[~open_]
     passing = np.concatenate([np.zeros(0, np.int64), *saved])
@@ -225,7 +228,7 @@ def _saved(judges: Panel, least: Candidates, priced: Priced, refused: IntArray) 
         return priced
     everyone = np.sort(joined)
     nodes[np.searchsorted(least.offer, priced.candidates.offer)] = priced.candidates.nodes
-    candidates = counted(least.take(everyone), nodes[everyone])
+    candidates = counted(judges.view.workload, least.take(everyone), nodes[everyone])
     terms = judges.price(candidates)
     return Priced(candidates, terms, added(terms, len(candidates)))
 
@@ -235,7 +238,7 @@ def _fewest(judges: Panel, least: Candidates, rows: IntArray, low: IntArray, hig
     low, high = low.copy(), high.copy()
     while (wide := np.flatnonzero(high - low > 1)).size:
         middle = (low[wide] + high[wide]) // 2
-        passes = judges.assess(counted(least.take(rows[wide]), middle)).open
+        passes = judges.assess(counted(judges.view.workload, least.take(rows[wide]), middle)).open
         high[wide] = np.where(passes, middle, high[wide])
         low[wide] = np.where(passes, low[wide], middle)
     return high
@@ -246,7 +249,7 @@ def _shaped(judges: Panel, priced: Priced, nodes: IntArray) -> Priced:
     rows = np.flatnonzero(nodes != priced.candidates.nodes)
     if not len(rows):
         return priced
-    few = counted(priced.candidates.take(rows), nodes[rows])
+    few = counted(judges.view.workload, priced.candidates.take(rows), nodes[rows])
     found = {(term.by, term.name): term.usd for term in judges.price(few)}
     terms, nothing = [], np.zeros(len(rows), np.float64)
     for term in priced.terms:

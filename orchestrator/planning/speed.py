@@ -10,6 +10,7 @@ import numpy as np
 
 from orchestrator.domain.offerbook import FloatArray, IntArray
 from orchestrator.domain.sizing import Service, Sizing
+from orchestrator.domain.tenure import Tenure
 
 
 class Paces(NamedTuple):
@@ -58,16 +59,22 @@ class Paces(NamedTuple):
         return found
 
     def hours(
-        self, sizing: IntArray, gpus: FloatArray, nodes: FloatArray, boot_h: FloatArray
+        self,
+        sizing: IntArray,
+        gpus: FloatArray,
+        nodes: FloatArray,
+        boot_h: FloatArray,
+        leases: Tenure | None = None,
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Hours (p10, p50, p90) from purchase to the end of finite work on `nodes` nodes of `gpus` devices each.
 
-        A node with a fraction of a device has that fraction of its speed.
+        A node with a fraction of a device has that fraction of its speed. What ends of `leases` take is in them.
         """
         speed = self.speed(sizing, nodes * np.maximum(1.0, gpus))
         if (gpus < 1).any():
             speed = speed * np.minimum(1.0, gpus)
-        p10, p50, p90 = (boot_h + work[sizing] / speed for work in (self.p10, self.p50, self.p90))
+        works = [work[sizing] / speed for work in (self.p10, self.p50, self.p90)]
+        p10, p50, p90 = (boot_h + (work if leases is None else leases.lasts_h(work)) for work in works)
         return p10, p50, p90
 
 

@@ -172,6 +172,9 @@ def _team(case: Case, rows: tuple[int, ...], link: Link) -> Team | None:
         exchange=DILOCO,
         table=case.parameters,
     )
+    leases = case.pool.leases
+    if leases is not None and takes.hours > min(leases.first_h[row] for row in rows):
+        return None  # a lease that ends would stop all sites
     hours = boot_h + takes.hours
     if hours > case.left_h * (1.0 + 1e-9):
         return None

@@ -14,10 +14,12 @@ from orchestrator.domain.knobs import configured, overridden
 from orchestrator.domain.offer import Billing, Tier
 from orchestrator.domain.offerbook import FloatArray
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.workload import DataSet, FineTune, Method, Training, Workload
+from orchestrator.domain.tenure import STATE_BYTES, WEIGHT_BYTES, restarts, tenure, trains_all
+from orchestrator.domain.workload import DataSet, Inference, Workload
 from policies.cost.traffic import Way, priced, ways
 
 NAME = "cost"
+RESTARTS = "restarts"
 STORAGE = "storage_usd_per_gib_month"
 DEFAULTS: Mapping[str, float] = {
     # The dearest first tier of a large vendor's list, so that an unknown rate never makes an offer look good.
@@ -37,8 +39,6 @@ DEFAULTS: Mapping[str, float] = {
     f"{STORAGE}_crusoe": 0.08,
 }
 HOURS_PER_MONTH = 730.0
-STATE_BYTES = 14.0  # of a checkpoint per trained parameter: 16-bit weights, FP32 master weights, two FP32 moments
-WEIGHT_BYTES = 2.0  # of 16-bit weights
 CHECKPOINTS = 2.0  # the last whole one, and the one that is being written
 BYTES_PER_GIB = float(2**30)
 
@@ -46,29 +46,34 @@ BYTES_PER_GIB = float(2**30)
 class CostPolicy:
     """Terms, all of them money at the candidates' hours h (boot included), nodes n and price p per node-hour.
 
-    - `compute` + `boot` = n·p·(billed hours): what the lease is invoiced, of which the boot is n·p·boot.
+    - `compute` + `boot` + `restarts` = n·p·(billed hours): what the leases are invoiced, of which the boot is n·p·boot
+      and `restarts` n·p times the hours that ends of leases take (`domain.tenure`). Of a service, whose hours do not
+      hold them, `restarts` is n·p·boot for each lease that ends, on top.
     - `storage`: the model on every node's disk and the data on a shared one for h hours; nothing on one's own machines.
     - `egress`: moving the input from `data.location` by the source provider's tiers.
     - `delivery`: moving the result to `data.deliver_to` by the candidate's provider's tiers.
     """
 
     name = NAME
-    bills = frozenset({"compute", "boot", "storage", "egress", "delivery"})
+    bills = frozenset({"compute", "boot", RESTARTS, "storage", "egress", "delivery"})
 
     def __init__(self, settings: Mapping[str, float]) -> None:
         self._settings = dict(settings)
         self._known: _Known | None = None
 
     def rewards_speed(self, view: PlanView) -> frozenset[str]:
-        """A volume that all nodes share is billed for the time the job takes, whatever their number."""
-        return frozenset({"storage"}) if _shared_gib(view.workload.data) > 0 else frozenset()
+        """A volume that all nodes share is billed for the time the job takes, whatever their number; and on more nodes
+        fewer leases may end before the work does.
+        """
+        ends = frozenset({RESTARTS, "storage"}) if view.snapshot.book.max_lease_s is not None else frozenset()
+        return ends | {"storage"} if _shared_gib(view.workload.data) > 0 else ends
 
     def refuse(self, view: PlanView, candidates: Candidates) -> Sequence[Refusals]:
         """Nothing: what is too dear is for the budget to say."""
         return ()
 
     def price(self, view: PlanView, candidates: Candidates) -> Mapping[str, Usd]:
-        """The terms; `egress` and `delivery` only where there is data to move.
+        """The terms; `egress` and `delivery` only where there is data to move, `restarts` where leases end.
 
         Raises: UserError where `data.location` or `data.deliver_to` names no place and no provider we know.
         """
@@ -77,6 +82,13 @@ class CostPolicy:
         rate = candidates.nodes * book.usd_per_hour
         boot_h = np.minimum(book.boot_s / 3600.0, candidates.hours)
         terms = {"compute": rate * (billed_hours(candidates) - boot_h), "boot": rate * boot_h}
+        found = restarts(view.workload, candidates)
+        if found is not None:
+            count, hours = found
+            service = isinstance(view.workload, Inference)
+            terms[RESTARTS] = rate * (count * boot_h if service else hours)
+            if not service:
+                terms["compute"] = terms["compute"] - terms[RESTARTS]
         terms["storage"] = _storage(view.workload, candidates, settings)
         for name, way in self._ways(view, settings).items():
             terms[name] = priced(way, candidates).usd
@@ -86,7 +98,7 @@ class CostPolicy:
         """What was assumed because nobody says."""
         settings = overridden(view.workload, NAME, self._settings)
         which_of = {"egress": f"leaving {view.workload.data.location}", "delivery": "that brings the result"}
-        notes = []
+        notes = _ends(view, candidates)
         for name, way in self._ways(view, settings).items():
             which, count = which_of[name], int(np.count_nonzero(priced(way, candidates).assumed))
             if count:
@@ -116,13 +128,34 @@ def node_gib(workload: Workload) -> float:
 
     Disks are bought with the nodes, before anybody knows which part of the state lands on which: each holds all of it.
     """
-    whole = isinstance(workload, Training) or (isinstance(workload, FineTune) and workload.method is Method.FULL)
-    each = CHECKPOINTS * STATE_BYTES if whole else WEIGHT_BYTES
+    each = CHECKPOINTS * STATE_BYTES if trains_all(workload) else WEIGHT_BYTES
     return each * workload.model.parameters / BYTES_PER_GIB
 
 
 def _shared_gib(data: DataSet) -> float:
     return data.size_gib + data.result_gib
+
+
+def _ends(view: PlanView, candidates: Candidates) -> list[str]:
+    """In how many leases the best placement is worked, where that is more than one."""
+    best = candidates.take(np.arange(min(1, len(candidates))))
+    found, leases = restarts(view.workload, best), tenure(view.workload, best.book)
+    if found is None or leases is None:
+        return []
+    count, first_h = int(found[0][0]), _span(float(leases.first_h[0]))
+    if isinstance(view.workload, Inference):
+        gap = _span(float(leases.change_h[0]))
+        return [
+            f"the best placement is interrupted {count:,} times, for {gap} each: a lease of it ends after {first_h}"
+        ]
+    spent = _span(float(found[1][0]))
+    return [
+        f"the best placement takes {count + 1:,} leases of {first_h}: {spent} of restarts, in its time and its cost"
+    ]
+
+
+def _span(hours: float) -> str:
+    return f"{hours * 60.0:,.0f} min" if hours < 2.0 else f"{hours:,.3g} h"
 
 
 def _storage(workload: Workload, candidates: Candidates, settings: Mapping[str, float]) -> FloatArray:

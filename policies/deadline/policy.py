@@ -14,6 +14,7 @@ from orchestrator.domain.interruptions import ASSUMED_SPOT_PER_HOUR, hazards, re
 from orchestrator.domain.knobs import configured, overridden
 from orchestrator.domain.offerbook import FloatArray
 from orchestrator.domain.reason import ReasonCode
+from orchestrator.domain.tenure import working_h
 from orchestrator.domain.workload import Inference
 
 NAME = "deadline"
@@ -106,10 +107,11 @@ def _settings(view: PlanView, base: Mapping[str, float]) -> dict[str, float]:
 def _hours(
     view: PlanView, candidates: Candidates, settings: Mapping[str, float], hours: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Hours of booting and of work, with the rework expected, of candidates that are held for `hours`."""
+    """Hours of booting, and of work with the rework expected and the ends of leases, of candidates held for `hours`."""
     boot_h = np.minimum(candidates.book.boot_s / 3600.0, hours)
     hazard = hazards(candidates.book, settings["assumed_spot_interruptions_per_hour"])
-    return boot_h, (hours - boot_h) * (1.0 + rework(view.workload, hazard, candidates.nodes, boot_h))
+    work_h = working_h(view.workload, candidates.at(hours))
+    return boot_h, (hours - boot_h) + work_h * rework(view.workload, hazard, candidates.nodes, boot_h)
 
 
 def _band(view: PlanView, candidates: Candidates, settings: Mapping[str, float]) -> tuple[FloatArray, Spread]:

@@ -51,8 +51,8 @@ class PowerPolicy:
         return {"power": np.where(_owned(candidates), metered * rate, 0.0)}
 
     def rewards_speed(self, view: PlanView) -> frozenset[str]:
-        """Nothing: more nodes draw more, and boot more machines."""
-        return frozenset()
+        """Nothing: more nodes draw more, and boot more machines; but fewer leases may end before the work does."""
+        return frozenset() if view.snapshot.book.max_lease_s is None else frozenset({NAME})
 
     def notes(self, view: PlanView, candidates: Candidates) -> Sequence[str]:
         """Where the draw of a device had to be assumed."""

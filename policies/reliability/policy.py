@@ -14,6 +14,7 @@ from orchestrator.domain.offer import Billing
 from orchestrator.domain.offerbook import FloatArray
 from orchestrator.domain.reason import ReasonCode
 from orchestrator.domain.standing import ProviderScore
+from orchestrator.domain.tenure import working_h
 
 NAME = "reliability"
 DEFAULTS: Mapping[str, float] = {
@@ -65,10 +66,9 @@ class ReliabilityPolicy:
             return {}
         rate, terms = candidates.nodes * candidates.book.usd_per_hour, {}
         if any(score.failures_per_node_hour is not None for score in scores):
-            boot_h = candidates.book.boot_s / 3600.0
             usual, scored = _usual(candidates), _failures(view, candidates)
             lost = _lost(view, candidates, np.maximum(scored, usual)) - _lost(view, candidates, usual)
-            terms["failures"] = rate * np.maximum(candidates.hours - boot_h, 0.0) * lost
+            terms["failures"] = rate * working_h(view.workload, candidates) * lost
         if advice is not None or any(score.refused is not None for score in scores):
             share = np.minimum(_refused(view, candidates), MOST_REFUSED)
             wait_h = overridden(view.workload, NAME, self._settings)["retry_s"] / 3600.0

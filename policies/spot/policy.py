@@ -15,6 +15,7 @@ from orchestrator.domain.knobs import configured, overridden
 from orchestrator.domain.offer import Billing
 from orchestrator.domain.offerbook import BoolArray, FloatArray, IntArray, OfferBook
 from orchestrator.domain.reason import ReasonCode
+from orchestrator.domain.tenure import working_h
 from orchestrator.domain.workload import BatchInference, Checkpointing, Workload
 from policies.spot.poisson import excess
 
@@ -34,6 +35,7 @@ class SpotPolicy:
     """Terms, both expected money, at the candidates' hours h, nodes n and price p per node-hour.
 
     - `interruption` = n·p·(h - boot)·(E/τ - 1): work done again and boots of replacements, see `domain.interruptions`.
+      Hours that the known ends of leases take are no work, and are not counted again.
     - `fallback`, with a deadline: once the losses have used up the slack, the rest runs on demand for the difference in
       price, see `_fallback_hours`.
 
@@ -101,7 +103,7 @@ def _exposure(workload: Workload, candidates: Candidates, settings: Mapping[str,
     together = np.minimum(settings["correlated_share"], 1.0)
     gang = alone if isinstance(workload, BatchInference) else 1.0 + (alone - 1.0) * (1.0 - together)
     lost = rework(workload, hazard, gang, boot_h)
-    return _Exposure(hazard * gang, np.maximum(candidates.hours - boot_h, 0.0), lost)
+    return _Exposure(hazard * gang, working_h(workload, candidates), lost)
 
 
 def _fallback(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.offer import Billing, Offer
-from orchestrator.domain.offerbook import KEY, UNKNOWN, OfferBook, Words
+from orchestrator.domain.offerbook import KEY, OPTIONAL, UNKNOWN, OfferBook, Words
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.testing.builders import EPOCH, offer
 
@@ -28,6 +28,7 @@ offers = st.lists(
         interruption_rate=st.none() | st.floats(0, 1),
         quota_nodes=st.none() | st.integers(0, 100),
         obtainability=st.none() | st.floats(0, 1),
+        max_lease_s=st.none() | st.floats(1, 1e6),
         observed_at=st.integers(0, 1000).map(lambda seconds: EPOCH + timedelta(seconds=seconds)),
     ),
     max_size=30,
@@ -93,10 +94,10 @@ def test_encoded_words_read_back_and_sort_as_words_do(words: list[str]) -> None:
 
 @given(offers)
 def test_what_nobody_knows_leaves_no_column_and_no_mark(given: list[Offer]) -> None:
-    silent = [replace(one, quota_nodes=None, obtainability=None) for one in given]
+    silent = [replace(one, quota_nodes=None, obtainability=None, max_lease_s=None) for one in given]
     book = OfferBook.of(silent)
-    spoken = OfferBook.of([*silent, offer(region="zz", quota_nodes=3, obtainability=0.5)])
-    assert not {"quota_nodes", "obtainability"} & set(book.columns())
+    spoken = OfferBook.of([*silent, offer(region="zz", quota_nodes=3, obtainability=0.5, max_lease_s=60.0)])
+    assert not set(OPTIONAL) & set(book.columns())
     left = spoken.where(~spoken.region.isin(frozenset({"zz"}))).sort()
     assert set(left.columns()) == set(book.columns())
     ids = {Snapshot(taken_at=EPOCH, book=each, accelerators=()).id for each in (book, left)}

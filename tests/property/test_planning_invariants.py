@@ -6,7 +6,6 @@ from datetime import timedelta
 from fnmatch import fnmatch
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,6 +67,7 @@ offers = st.builds(
     interruption_rate=mostly([None, 0.0, 0.001], 0.3, 50.0),
     boot_s=mostly([0.0, 120.0], 7200.0),
     min_billing_s=mostly([0.0, 60.0], 86400.0),
+    max_lease_s=mostly([None, None, 86400.0], 14400.0, 300.0),
 )
 # A market has one offer per key: `label` is unique within it. Zones of a region often sell at one price, hence twins.
 markets = st.lists(offers, max_size=20, unique_by=lambda o: o.label).map(
@@ -300,13 +300,28 @@ def way_back_h(chosen: Offer, hours: float) -> float:
     return boot_h + saves.grace_s / 3600 + min(saves.interval_s / 3600, hours - boot_h)
 
 
+def through_leases_h(chosen: Offer, work_h: float) -> float:
+    """Hours from purchase to the end of `work_h` of training, lease by lease: stop, boot, read the weights and moments
+    of 6.74 billion parameters back at a GB/s; infinite where a lease is too short for that.
+    """
+    boot_h, restore_h = chosen.boot_s / 3600, 14 * 6.74 / 3600
+    passed_h, room_h = boot_h, float("inf") if chosen.max_lease_s is None else chosen.max_lease_s / 3600
+    whole_h = room_h
+    while work_h > room_h * (1 + 1e-9):
+        if whole_h <= restore_h:
+            return float("inf")
+        passed_h += room_h + Checkpointing().grace_s / 3600 + boot_h + restore_h
+        work_h, room_h = work_h - room_h, whole_h - restore_h
+    return passed_h + work_h
+
+
 def brute_force(chosen: Offer, sizing_of: Sizing, left_h: float) -> float | None:
     """The least a lease of `chosen` costs over every number of nodes that holds the state and is in time."""
     effort, costs = sizing_of.effort, []
     assert isinstance(effort, FiniteWork)
     for nodes in range(1, 1 + (chosen.available or 0)):
         devices = nodes * chosen.gpus
-        hours = chosen.boot_s / 3600 + effort.gpu_hours.p50 / devices if devices else float("inf")
+        hours = through_leases_h(chosen, effort.gpu_hours.p50 / devices) if devices else float("inf")
         share = sizing_of.memory_per_gpu_gib / sizing_of.capacity_per_gpu_gib
         holds = devices >= sizing_of.min_gpus if chosen.gpus >= 1 else sizing_of.min_gpus == 1 and share <= chosen.gpus
         if holds and hours + way_back_h(chosen, hours) <= left_h * (1 + 1e-9):
@@ -330,4 +345,6 @@ def test_no_other_number_of_nodes_would_be_cheaper(listed: list[Offer], left_h: 
     made = plan_sized(job, snapshot_of(OfferBook.of(usable)), answers, (free_disks,), PlanOptions(keep=1000))
     assert made.feasible == len(known)
     if known:  # else it may train on several sites
-        assert made.ranked[0].objective_usd == pytest.approx(min(known))
+        # Where a lease ends more nodes may be cheaper, and counts are looked at in steps of at most 4 %.
+        within = 0.04 if any(o.max_lease_s is not None for o in usable) else 1e-6
+        assert min(known) * (1 - 1e-6) <= made.ranked[0].objective_usd <= min(known) * (1 + within)

@@ -187,6 +187,7 @@ def books() -> st.SearchStrategy[OfferBook]:
         "interruption_rate": hazards,
         "quota_nodes": st.none() | st.integers(0, 2**40),
         "obtainability": st.none() | st.floats(0, 1),
+        "max_lease_s": st.none() | finite,
     }
     parts = {name: overrides.get(name, finite if hint is float else of(hint)) for name, hint in hints.items()}
     return st.lists(st.builds(Offer, **parts), max_size=4).map(OfferBook.of)

@@ -187,7 +187,8 @@ def _anonymous(job: Workload) -> Workload:
     """`job` without what neither sizing nor any policy looks at."""
     program = job.program
     if program is not None:
-        program = replace(program, command=("",), image="", workdir="", env=(), secrets=(), max_attempts=1)
+        again = min(program.max_attempts, 2)  # whether it may be resumed counts, not how often
+        program = replace(program, command=("",), image="", workdir="", env=(), secrets=(), max_attempts=again)
     return replace(job, name="", program=program, after=(), priority=0.0)
 
 
@@ -202,7 +203,7 @@ def _faster(judgement: Judgement) -> Shaped | None:
     rungs: Ladder = ladder(few)
     if not len(rungs.row):
         return None
-    more = on_ladder(few, rungs)
+    more = on_ladder(judgement.view.workload, few, rungs)
     found = judgement.panel.assess(more)
     rows = np.flatnonzero(found.open)
     terms = tuple(Column(term.by, term.name, term.usd[rows], term.money) for term in found.terms)

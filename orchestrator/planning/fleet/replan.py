@@ -257,7 +257,7 @@ def _with_own(market: Market, running: PlacedJob, choices: Choices) -> Choices:
     rows = np.flatnonzero(judgement.candidates.offer == (-1 if offer is None else offer))[:1]
     if not len(rows):
         return choices
-    own = shapes.counted(judgement.candidates.take(rows), np.array([part.nodes], np.int64))
+    own = shapes.counted(judgement.view.workload, judgement.candidates.take(rows), np.array([part.nodes], np.int64))
     found = judgement.panel.assess(own)
     if not found.open.all():
         return choices
