@@ -12,9 +12,10 @@ wanted=()
 command -v sshd >/dev/null || wanted+=(openssh-server)
 command -v ssh >/dev/null || wanted+=(openssh-client)
 [ "$(id -u)" != 0 ] || command -v ip >/dev/null || wanted+=(iproute2) # networks of namespaces are made by root alone
-for daemon in munged:munge slurmctld:slurmctld slurmd:slurmd sbatch:slurm-client; do # run by root alone
+for daemon in munged:munge slurmctld:slurmctld slurmd:slurmd sbatch:slurm-client slurmrestd:slurmrestd; do # run by root alone
   [ "$(id -u)" != 0 ] || command -v "${daemon%%:*}" >/dev/null || wanted+=("${daemon#*:}")
 done
+[ "$(id -u)" != 0 ] || compgen -G "/usr/lib/*/slurm-wlm/auth_jwt.so" >/dev/null || wanted+=(slurm-wlm-jwt-plugin)
 [ ${#wanted[@]} -gt 0 ] || exit 0
 
 # Debian's way to say that a package must not start its service: a policy that answers 101.

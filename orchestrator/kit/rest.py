@@ -20,6 +20,7 @@ ATTEMPTS = 4  # of a read; a write is sent once, for nobody knows what the lost 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
 THROTTLED = 429
 LARGEST = 64 * 2**20  # bytes of one answer
+LONGEST_TEXT = 1000  # characters of an error that comes as text
 
 
 class Answer(NamedTuple):
@@ -37,7 +38,8 @@ class Rest:
     """One vendor's HTTP API.
 
     `authorise` gives the headers that carry the credential, asked for at every call. `explain(status, body)` makes the
-    vendor's own error codes our errors; what it answers None to is judged by the status alone.
+    vendor's own error codes our errors, the body being JSON or, of a failure, text; what it answers None to is judged
+    by the status alone.
     """
 
     def __init__(
@@ -50,15 +52,26 @@ class Rest:
         clock: Clock,
         ca_file: str = "",
         attempts: int = ATTEMPTS,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """Raises: TransientError where `ca_file` holds no certificates."""
+        """`transport` is how requests travel, where that is not TCP: over a socket of this machine.
+
+        Raises: TransientError where `ca_file` holds no certificates.
+        """
         self._provider, self._authorise, self._explain = provider, authorise, explain
         self._clock, self._attempts = clock, attempts
         try:
             trust = ssl.create_default_context(cafile=ca_file or None)
         except (OSError, ssl.SSLError) as error:
             raise TransientError(provider, f"the certificates of {ca_file} cannot be read: {error}", 60.0) from error
-        self._client = httpx.Client(base_url=base_url, timeout=TIMEOUT, verify=trust, follow_redirects=False)
+        self._client = httpx.Client(
+            base_url=base_url,
+            timeout=TIMEOUT,
+            verify=trust,
+            follow_redirects=False,
+            trust_env=transport is None,
+            transport=transport,
+        )
         weakref.finalize(self, self._client.close)  # providers are dropped, not closed
 
     def read(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
@@ -125,6 +138,8 @@ class Rest:
         if kind in {"text/html", "application/xhtml+xml"} or answer.content.lstrip()[:1] == b"<":
             detail = f"{call}: answered {answer.status_code} with a web page, not JSON: a proxy or a login in between?"
             raise TransientError(self._provider, detail, 30.0)
+        if kind == "text/plain" and not answer.is_success:
+            return answer.text[:LONGEST_TEXT]  # some say in plain words why they refuse
         try:
             parsed: object = json.loads(answer.content)
         except ValueError as error:

@@ -11,7 +11,7 @@ from orchestrator.kit.shell.command import Done, Shell
 from providers.slurm import records
 from providers.slurm.batch import Cluster, Order
 from providers.slurm.complaints import RETRY_AFTER_S, UNKNOWN_JOB, complaint
-from providers.slurm.records import JOB_FORMAT, QueuedJob
+from providers.slurm.records import JOB_FORMAT, Partition, QueuedJob
 from providers.slurm.settings import NAME, SiteSettings
 
 SPLIT = "@isoflop-nodes@"
@@ -40,6 +40,14 @@ class Client:
         if not split or not cluster.nodes or not cluster.partitions:
             raise TransientError(NAME, f"{self._shell.name}: scontrol shows no nodes or no partitions", RETRY_AFTER_S)
         return cluster
+
+    def partitions(self) -> list[Partition]:
+        """As `cluster` has them. Raises: AuthError, TransientError."""
+        return records.partitions(self._run(("scontrol", "-o", "show", "partition")).text)
+
+    def token(self, lifespan_s: int) -> str:
+        """What Slurm prints that makes us a token for slurmrestd: a secret. Raises: AuthError, TransientError."""
+        return self._run(("scontrol", "token", f"lifespan={lifespan_s}")).text
 
     def jobs(self) -> list[QueuedJob]:
         """Jobs of our user that have not ended. Raises: AuthError, TransientError."""

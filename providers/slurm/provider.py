@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from orchestrator.domain.configuration import read
@@ -28,7 +29,7 @@ from orchestrator.domain.offerbook import OfferBook
 from orchestrator.kit import fanout
 from orchestrator.kit.shell.command import Shell
 from orchestrator.kit.shell.local import LocalShell
-from providers.slurm import pilots
+from providers.slurm import pilots, systems
 from providers.slurm.batch import Batch, Order
 from providers.slurm.client import Client
 from providers.slurm.complaints import QUOTA
@@ -127,7 +128,7 @@ class SlurmProvider:
         found, gaps = sales(site, cluster.nodes, cluster.partitions, self._clock.now())
         if site.queue_up_to_s > 0:
             found = [self._with_wait(site, sale) if sale.offer.available == 0 else sale for sale in found]
-        return found, gaps
+        return found, [*gaps, *cluster.gaps]
 
     def _with_wait(self, site: SiteSettings, sale: Sale) -> Sale:
         """The sale with the wait that Slurm expects, if that is put up with."""
@@ -250,6 +251,7 @@ def create(context: ProviderContext) -> Provider:
         clock=context.clock,
         state_dir=context.state_dir,
         shells={site.name: _shell(site) for site in settings.sites},
+        connect=partial(systems.connect, secret=context.secret, clock=context.clock),
     )
 
 

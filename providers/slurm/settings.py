@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 from orchestrator.domain.configuration import read
 from orchestrator.domain.errors import ConfigError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 NAME = "slurm"
 HOURS_PER_YEAR = 8766.0
+NO_TOKEN = "none"  # noqa: S105 - a word of the settings
 C = TypeVar("C", bound="DataclassInstance")
 
 
@@ -91,6 +93,9 @@ class SiteSettings:
     jump_host_key: str = ""
     folder: str = "~/.isoflop/slurm"  # on a file system that login node and compute nodes share
     slurm_conf: str = ""  # $SLURM_CONF, where the commands do not find it by themselves
+    rest: str = ""  # slurmrestd, as the login node reaches it: "http://127.0.0.1:6820" or "unix:/path"; "" is commands
+    rest_token: str = ""  # a reference; "" is one that `scontrol token` makes, "none" that the socket knows us
+    rest_user: str = ""  # who we are there, where the token does not say
     partitions: tuple[str, ...] = field(default=(), metadata={"read": _words})  # () is every one that is up
     account: str = ""
     qos: str = ""
@@ -120,9 +125,19 @@ class SiteSettings:
                     raise ValueError(
                         f"the host key of {login} is needed: ssh-keyscan shows it; compare it with the site's"
                     )
+        self._check_rest()
         words = [rate.gres for rate in self.rates]
         if len(words) != len(set(words)):
             raise ValueError("two rates are of the same gres")
+
+    def _check_rest(self) -> None:
+        if not self.rest:
+            return
+        rest_place(self.rest)
+        if not self.login and self.rest.startswith("http://") and not _here(self.rest):
+            raise ValueError(f"{self.rest} would be shown our token in the clear: https, or through a login node")
+        if self.rest_token == NO_TOKEN and not self.rest_user:
+            raise ValueError("rest_user is needed: without a token nothing says who we are")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +152,21 @@ class SlurmSettings:
         names = [site.name for site in self.sites]
         if len(names) != len(set(names)):
             raise ValueError("two sites have the same name")
+
+
+def rest_place(rest: str) -> tuple[str, str]:
+    """The base URL of a slurmrestd, and "host:port" or the socket's path to connect to. Raises: ValueError."""
+    if rest.startswith("unix:/"):
+        return "http://localhost", rest.removeprefix("unix:")
+    found = urlsplit(rest)
+    if found.scheme not in {"http", "https"} or not found.hostname or found.username or found.query or found.fragment:
+        raise ValueError(f"rest is http://host:port, https://host:port or unix:/path, not {rest!r}")
+    host = f"[{found.hostname}]" if ":" in found.hostname else found.hostname
+    return rest.rstrip("/"), f"{host}:{found.port or (443 if found.scheme == 'https' else 80)}"
+
+
+def _here(rest: str) -> bool:
+    return urlsplit(rest).hostname in {"127.0.0.1", "::1", "localhost"}
 
 
 def parts(login: str) -> tuple[str, str, int]:

@@ -1,15 +1,16 @@
-"""A real Slurm on this machine: munged, slurmctld, several slurmd with GPUs that are made up, and their end."""
+"""A real Slurm on this machine: munged, slurmctld, slurmrestd, several slurmd with GPUs that are made up, their end."""
 
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +18,11 @@ from typing import NamedTuple, Self
 
 import pytest
 
-PACKAGES = "munge slurmctld slurmd slurm-client"
+PACKAGES = "munge slurmctld slurmd slurm-client slurmrestd slurm-wlm-jwt-plugin"
 SEARCH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
+REST_PROGRAMS = ("slurmrestd",)
+REST_USER = "nobody"  # slurmrestd refuses to be root or Slurm's own user
 PATIENCE_S = 30.0
 
 CONF = """\
@@ -57,11 +60,16 @@ InactiveLimit=0
 KillWait=2
 MpiDefault=none
 PropagateResourceLimits=NONE
-AccountingStorageType=accounting_storage/none
+{more}
 {nodes}
 PartitionName=batch Nodes=a100-0,a100-1 Default=YES MaxTime=7-0 MaxNodes=2 State=UP PriorityTier=10 PreemptMode=OFF
 PartitionName=small Nodes=l4-0 MaxTime=1-0 State=UP PriorityTier=10 PreemptMode=OFF
 PartitionName=spot Nodes=ALL MaxTime=4:00:00 State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=5
+"""
+NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
+TOKENS = """\
+AuthAltTypes=auth/jwt
+AuthAltParameters=jwt_key={folder}/jwt.key
 """
 
 
@@ -83,12 +91,12 @@ NODES = (
 )
 
 
-def needed() -> None:
-    """Skip the test where Slurm cannot be run; fail it in CI, which installs it and is root."""
-    missing = [program for program in PROGRAMS if shutil.which(program, path=SEARCH) is None]
+def needed(*more: str, packages: str = PACKAGES) -> None:
+    """Skip the test where Slurm, with `more` programs, cannot be run; fail it in CI, which installs it and is root."""
+    missing = [program for program in (*PROGRAMS, *more) if shutil.which(program, path=SEARCH) is None]
     reason = ""
     if missing:
-        reason = f"{', '.join(missing)} not installed: apt-get install {PACKAGES}"
+        reason = f"{', '.join(missing)} not installed: apt-get install {packages}"
     elif os.geteuid() != 0:
         reason = "a Slurm of several nodes on one machine is run by root alone"
     if reason and os.environ.get("CI"):
@@ -98,13 +106,18 @@ def needed() -> None:
 
 
 class Cluster:
-    """Four nodes in three partitions, one of which is pre-empted by the others; use it in a `with`."""
+    """Four nodes in three partitions, one of which is pre-empted by the others; use it in a `with`.
 
-    def __init__(self) -> None:
+    With `rest` there is slurmrestd too, at `rest_url` and on `rest_socket`, which takes the tokens of `scontrol token`.
+    """
+
+    def __init__(self, *, rest: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="isoflop-slurm-", dir="/tmp"))
         self.folder.chmod(0o755)
         self.conf = self.folder / "slurm.conf"
         self.env = {**os.environ, "SLURM_CONF": str(self.conf), "PATH": SEARCH}
+        self.rest_socket, self.rest_url = "", ""
+        self._rest = rest
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -114,6 +127,8 @@ class Cluster:
             self.start_controller()
             for kind in NODES:
                 self.start_node(kind.name)
+            if self._rest:
+                self.start_rest()
             self.until(lambda: self._idle() == len(NODES))
         except BaseException:
             self._end()
@@ -172,6 +187,21 @@ class Cluster:
         (self.folder / "spool" / name).mkdir(parents=True, exist_ok=True)
         self._start(name, "slurmd", "-D", "-N", name)
 
+    def start_rest(self) -> None:
+        """Start slurmrestd, at the address that it had before."""
+        home, user = self.folder / "rest", pwd.getpwnam(REST_USER)
+        home.mkdir(exist_ok=True)
+        os.chown(home, user.pw_uid, user.pw_gid)
+        self.rest_socket, self.rest_url = str(home / "socket"), self.rest_url or f"http://127.0.0.1:{_ports(1)[0]}"
+        Path(self.rest_socket).unlink(missing_ok=True)
+        plugins = ("-s", "slurmctld" if self._version() >= (23, 11) else "openapi/v0.0.38")  # none that want slurmdbd
+        where = (f"unix:{self.rest_socket}", self.rest_url.removeprefix("http://"))
+        arguments = (*plugins, "-a", "rest_auth/jwt", *where)
+        self._start(
+            "slurmrestd", "slurmrestd", *arguments, uid=user.pw_uid, gid=user.pw_gid, env={"SLURM_JWT": "daemon"}
+        )
+        self.until(lambda: _listens(self.rest_url.removeprefix("http://")))
+
     def until(self, holds: Callable[[], bool], *, within_s: float = PATIENCE_S) -> None:
         """Wait until `holds()`; fail where it does not come to that."""
         deadline = time.monotonic() + within_s
@@ -194,15 +224,25 @@ class Cluster:
             devices.append(f"NodeName={kind.name} Name=gpu Type={kind.word} File={files}")
         for number in range(max(kind.gpus for kind in NODES)):  # slurmd insists on a character device
             (self.folder / "dev" / f"gpu{number}").symlink_to("/dev/null")
-        text = CONF.format(host=host, port=ports[0], folder=self.folder, nodes="\n".join(lines))
+        text = CONF.format(host=host, port=ports[0], folder=self.folder, more=self._more(), nodes="\n".join(lines))
         self.conf.write_text(text)
         self.conf.with_name("gres.conf").write_text("AutoDetect=off\n" + "\n".join(devices) + "\n")
-        version = subprocess.run(
-            ["slurmctld", "-V"], env=self.env, capture_output=True, text=True, check=True
-        ).stdout.split()[1]
-        year, month = (int(part) for part in version.split(".")[:2])
-        plugin = "disabled" if (year, month) >= (24, 5) else "cgroup/v1"  # neither touches cgroups here
+        plugin = "disabled" if self._version() >= (24, 5) else "cgroup/v1"  # neither touches cgroups here
         self.conf.with_name("cgroup.conf").write_text(f"CgroupPlugin={plugin}\n")
+
+    def _more(self) -> str:
+        """Lines of the configuration for what is there besides controller and nodes."""
+        if not self._rest:
+            return NO_ACCOUNTING
+        key = self.folder / "jwt.key"
+        key.write_bytes(os.urandom(32))
+        key.chmod(0o600)
+        return TOKENS.format(folder=self.folder) + NO_ACCOUNTING
+
+    def _version(self) -> tuple[int, int]:
+        said = subprocess.run(["slurmctld", "-V"], env=self.env, capture_output=True, text=True, check=True).stdout
+        year, month = said.split()[1].split(".")[:2]
+        return int(year), int(month)
 
     def _start_munge(self) -> None:
         home = self.folder / "munge"
@@ -213,13 +253,24 @@ class Cluster:
         self._start("munged", "munged", "--foreground", "--force", *flags)
         self.until((home / "socket").exists)
 
-    def _start(self, name: str, program: str, *arguments: str) -> None:
+    def _start(
+        self,
+        name: str,
+        program: str,
+        *arguments: str,
+        uid: int | None = None,
+        gid: int | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         path = shutil.which(program, path=SEARCH)
         assert path is not None
         with (self.folder / f"{name}.out").open("ab") as said:
             self._processes[name] = subprocess.Popen(
                 [path, *arguments],
-                env=self.env,
+                env={**self.env, **(env or {})},
+                user=uid,
+                group=gid,
+                extra_groups=None if uid is None else [],
                 stdout=said,
                 stderr=said,
                 stdin=subprocess.DEVNULL,
@@ -247,6 +298,12 @@ class Cluster:
         for name in reversed(list(self._processes)):
             self.stop(name)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _listens(place: str) -> bool:
+    host, _, port = place.partition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
 
 
 def _ports(count: int) -> Sequence[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 # Apart from these, every character travels as an octal number: no login shell, whichever it is, gives it a meaning.
 PLAIN = re.compile(rb"[A-Za-z0-9_./=:,@%+ -]")
@@ -57,6 +57,21 @@ class Shell(Protocol):
 
         Raises: TransientError where the machine cannot be reached, or the command takes longer than `timeout_s` (it may
         go on); AuthError where the machine is not the one we know, or refuses our key.
+        """
+        ...
+
+
+@runtime_checkable
+class Forwards(Protocol):
+    """A shell on another machine that also leads to what listens there."""
+
+    def forward(self, target: str) -> str:
+        """The path of a socket here that leads to `target` as that machine sees it: "host:port", or a socket's path.
+
+        The way is kept; ask again before every use, for it is laid anew where the connection was lost. What does not
+        listen there is found out by who connects. Nobody but our own user may use the socket.
+
+        Raises: as Shell.run.
         """
         ...
 

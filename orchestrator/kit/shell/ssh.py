@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
+import tempfile
 import threading
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -20,6 +23,7 @@ from orchestrator.kit.shell.command import MARK, Done, after_mark, remote
 T = TypeVar("T")
 CONNECT_S, LOGIN_S = 10.0, 20.0
 KEEPALIVE_S, KEEPALIVES = 5.0, 3  # a dead link is noticed after 15 s
+REFUSALS, REFUSED_S = 20, 0.1  # of a session, with a pause, while we have no other there
 ECHOES = 7  # of one byte; the quickest is the round trip
 SPARE_S = 5.0  # beyond its timeout, for a call to say that it was too long
 
@@ -49,6 +53,13 @@ class Path(NamedTuple):
     down_bytes_s: float | None = None
 
 
+class _Way(NamedTuple):
+    """A socket here and the connection that it leads through."""
+
+    connection: asyncssh.SSHClientConnection
+    path: str
+
+
 class Hub:
     """Connections to many machines, each opened once and kept. Safe between threads; one event loop in one thread.
 
@@ -59,7 +70,11 @@ class Hub:
         self._provider = provider
         self._loop = asyncio.new_event_loop()
         self._connections: dict[Address, asyncssh.SSHClientConnection] = {}
+        self._sessions: Counter[Address] = Counter()
         self._opening: dict[Address, asyncio.Lock] = {}
+        self._ways: dict[tuple[Address, str], _Way] = {}
+        self._laying = asyncio.Lock()
+        self._folder = ""  # of the ways' sockets, ours alone
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"ssh-{provider}", daemon=True)
         self._thread.start()
 
@@ -81,6 +96,10 @@ class Hub:
         """
         return self._wait(self._path(address, each_way, timeout_s), timeout_s + CONNECT_S + LOGIN_S)
 
+    def forward(self, address: Address, target: str) -> str:
+        """See Forwards.forward."""
+        return self._wait(self._forward(address, target), CONNECT_S + LOGIN_S)
+
     def close(self) -> None:
         """Close every connection and end the thread."""
         if not self._loop.is_closed():
@@ -88,6 +107,8 @@ class Hub:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(CONNECT_S)
             self._loop.close()
+            if self._folder:
+                shutil.rmtree(self._folder, ignore_errors=True)
 
     def _wait(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -102,18 +123,47 @@ class Hub:
             fresh = address not in self._connections
             connection = await self._connected(address)
             try:
-                async with asyncio.timeout(timeout_s):
-                    process = await connection.create_process(line, encoding=None)
+                async with asyncio.timeout(timeout_s), self._process(address, connection, line) as process:
+                    if not stdin:
+                        process.stdin.write_eof()
                     stdout, stderr = await process.communicate(stdin)
                 break
             except TimeoutError:
                 raise TransientError(self._provider, f"{address.label}: no end within {timeout_s:g} s") from None
-            except (asyncssh.ChannelOpenError, asyncssh.ConnectionLost, OSError) as error:
-                # On a kept connection that died in the meantime nothing was begun: once more on a new one.
+            except (asyncssh.Error, OSError) as error:
                 self._forget(address, connection)
-                if fresh or attempt == 2:
+                # On a kept connection that died in the meantime nothing was begun: once more on a new one.
+                if fresh or attempt == 2 or not _never_begun(error):
                     raise TransientError(self._provider, f"{address.label}: {error}") from error
         return self._judged(address, connection, process, (_bytes(stdout), _bytes(stderr)))
+
+    @contextlib.asynccontextmanager
+    async def _process(
+        self, address: Address, connection: asyncssh.SSHClientConnection, line: str
+    ) -> AsyncIterator[asyncssh.SSHClientProcess[bytes]]:
+        """A command, in a session that is closed in the end.
+
+        Servers limit how many sessions a connection may have at a time: it waits for those of others.
+        """
+        refusals = 0
+        while True:
+            try:
+                process = await connection.create_process(line, encoding=None)
+                break
+            except asyncssh.ChannelOpenError:
+                refusals += 1
+                # A session that is closed here may not be there yet.
+                if connection.is_closed() or (refusals > REFUSALS and not self._sessions[address]):
+                    raise
+            await asyncio.sleep(REFUSED_S)
+        self._sessions[address] += 1
+        try:
+            yield process
+        finally:
+            self._sessions[address] -= 1
+            if not self._sessions[address]:
+                del self._sessions[address]
+            process.close()
 
     def _judged(
         self,
@@ -136,12 +186,17 @@ class Hub:
         connection = await self._connected(address)
         try:
             async with asyncio.timeout(timeout_s):
-                rtt_s = await _echoes(connection)
+                async with self._process(address, connection, remote(["cat"])) as process:
+                    rtt_s = await _echoes(process)
                 if not each_way:
                     return Path(rtt_s)
                 # Random, not to be compressed on the way.
-                up_s = await _timed(connection, ["sh", "-c", f"head -c {each_way} >/dev/null"], os.urandom(each_way))
-                down_s = await _timed(connection, ["head", "-c", str(each_way), "/dev/urandom"], b"")
+                line = remote(["sh", "-c", f"head -c {each_way} >/dev/null"])
+                async with self._process(address, connection, line) as process:
+                    up_s = await _timed(process, os.urandom(each_way))
+                line = remote(["head", "-c", str(each_way), "/dev/urandom"])
+                async with self._process(address, connection, line) as process:
+                    down_s = await _timed(process, b"")
         except TimeoutError:
             raise TransientError(self._provider, f"{address.label}: no end within {timeout_s:g} s") from None
         except (asyncio.IncompleteReadError, asyncssh.Error, OSError) as error:
@@ -149,6 +204,28 @@ class Hub:
             raise TransientError(self._provider, f"{address.label}: {error}") from error
         # Cautious for little data: the last round trip counts as sending, and one more as receiving.
         return Path(rtt_s, each_way / max(1e-6, up_s), each_way / max(1e-6, down_s + rtt_s))
+
+    async def _forward(self, address: Address, target: str) -> str:
+        async with self._laying:
+            connection = await self._connected(address)
+            known = self._ways.get((address, target))
+            if known is not None and known.connection is connection:
+                return known.path
+            try:
+                self._folder = self._folder or tempfile.mkdtemp(prefix="isoflop-ssh-")
+                path = known.path if known is not None else f"{self._folder}/{len(self._ways)}"
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                if target.startswith("/"):
+                    await connection.forward_local_path(path, target)
+                else:
+                    host, _, port = target.rpartition(":")
+                    await connection.forward_local_path_to_port(path, host.strip("[]"), int(port))
+            except (asyncssh.Error, OSError) as error:
+                self._forget(address, connection)
+                raise TransientError(self._provider, f"{address.label}: no way to {target}: {error}", 5.0) from error
+            self._ways[address, target] = _Way(connection, path)
+            return path
 
     async def _connected(self, address: Address) -> asyncssh.SSHClientConnection:
         async with self._opening.setdefault(address, asyncio.Lock()):
@@ -234,36 +311,37 @@ class SshShell:
         """See Shell."""
         return self._hub.run(self._address, remote(argv, env=env, folder=folder), stdin, timeout_s)
 
-
-async def _echoes(connection: asyncssh.SSHClientConnection) -> float:
-    """The quickest of several round trips of one byte, in seconds."""
-    process = await connection.create_process(remote(["cat"]), encoding=None)
-    try:
-        await process.stdout.readuntil(MARK)
-        found = []
-        for _ in range(ECHOES):
-            begun = time.perf_counter()
-            process.stdin.write(b".")
-            await process.stdout.readexactly(1)
-            found.append(time.perf_counter() - begun)
-        return min(found)
-    finally:
-        process.close()
+    def forward(self, target: str) -> str:
+        """See Forwards."""
+        return self._hub.forward(self._address, target)
 
 
-async def _timed(connection: asyncssh.SSHClientConnection, argv: Sequence[str], data: bytes) -> float:
-    """Seconds from when a command runs, and is sent `data`, to its end."""
-    process = await connection.create_process(remote(argv), encoding=None)
-    try:
-        await process.stdout.readuntil(MARK)
+async def _echoes(process: asyncssh.SSHClientProcess[bytes]) -> float:
+    """The quickest of several round trips of one byte to `cat`, in seconds."""
+    await process.stdout.readuntil(MARK)
+    found = []
+    for _ in range(ECHOES):
         begun = time.perf_counter()
-        with contextlib.suppress(BrokenPipeError):  # it may have ended by itself: all that it had to say is here
-            process.stdin.write(data)
-            process.stdin.write_eof()
-        await process.stdout.read()
-        return time.perf_counter() - begun
-    finally:
-        process.close()
+        process.stdin.write(b".")
+        await process.stdout.readexactly(1)
+        found.append(time.perf_counter() - begun)
+    return min(found)
+
+
+async def _timed(process: asyncssh.SSHClientProcess[bytes], data: bytes) -> float:
+    """Seconds from when a command runs, and is sent `data`, to its end."""
+    await process.stdout.readuntil(MARK)
+    begun = time.perf_counter()
+    with contextlib.suppress(BrokenPipeError):  # it may have ended by itself: all that it had to say is here
+        process.stdin.write(data)
+        process.stdin.write_eof()
+    await process.stdout.read()
+    return time.perf_counter() - begun
+
+
+def _never_begun(error: Exception) -> bool:
+    """Whether a command that failed like this certainly never ran: its session was not opened, and it was not sent."""
+    return isinstance(error, asyncssh.ChannelOpenError) and error.code != asyncssh.OPEN_REQUEST_SESSION_FAILED
 
 
 def _bytes(output: bytes | str | None) -> bytes:
