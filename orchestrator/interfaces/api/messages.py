@@ -34,6 +34,7 @@ class AttemptView:
     held_at: datetime | None = None
     started_at: datetime | None = None
     gone_at: datetime | None = None
+    ends_at: datetime | None = None  # when the machines are gone whatever we do, where that is known
     progress: Progress | None = None
     exit_code: int | None = None
     cause: str = ""

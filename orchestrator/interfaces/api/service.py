@@ -290,6 +290,7 @@ def _attempt(run: Run, attempt: Attempt) -> AttemptView:
         held_at=attempt.lease.acquired_at if attempt.lease else None,
         started_at=attempt.handle.started_at if attempt.handle else None,
         gone_at=attempt.gone_at,
+        ends_at=attempt.lease.ends_at if attempt.lease else None,
         progress=attempt.progress,
         exit_code=attempt.exit_code,
         cause=attempt.cause,

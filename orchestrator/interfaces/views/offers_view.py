@@ -23,6 +23,8 @@ COLUMNS = (
     right("price age"),
     left("source"),
 )
+AGE = next(place for place, column in enumerate(COLUMNS) if column.title == "price age")
+ENDS = right("ends after")  # shown where any offer says so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,9 @@ class OffersReport:
         """A row per offer and a count."""
         blocks: list[Block] = []
         if self.offers:
-            blocks += [Table(COLUMNS, tuple(self._row(offer) for offer in self.offers)), Line()]
+            ends = any(offer.max_lease_s is not None for offer in self.offers)
+            columns = (*COLUMNS[:AGE], ENDS, *COLUMNS[AGE:]) if ends else COLUMNS
+            blocks += [Table(columns, tuple(self._row(offer, ends=ends) for offer in self.offers)), Line()]
         blocks += [line(self._count())]
         old = sum(self._old(offer) for offer in self.offers)
         if old:
@@ -82,7 +86,7 @@ class OffersReport:
     def _old(self, offer: Offer) -> bool:
         return (self.now - offer.observed_at).total_seconds() > self.max_price_age_s
 
-    def _row(self, offer: Offer) -> tuple[Text, ...]:
+    def _row(self, offer: Offer, *, ends: bool) -> tuple[Text, ...]:
         age = fmt.age(offer.observed_at, self.now)
         return (
             offer.provider,
@@ -93,6 +97,7 @@ class OffersReport:
             fmt.usd(offer.usd_per_hour),
             fmt.usd(offer.usd_per_hour / offer.gpus) if offer.gpus else "",
             _stock(offer.available, offer.quota_nodes),
+            *([fmt.duration(offer.max_lease_s) if offer.max_lease_s is not None else ""] if ends else []),
             warn(f"{age} OLD") if self._old(offer) else age,
             dim(offer.source),
         )

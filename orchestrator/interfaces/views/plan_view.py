@@ -116,7 +116,10 @@ class PlanReport:
             seconds = (self.plan.made_at - part.offer.observed_at).total_seconds()
             old = old or seconds > self.max_price_age_s
             age = fmt.age(part.offer.observed_at, self.plan.made_at)
-            texts.append(f"{fmt.usd(part.offer.usd_per_hour)} per node-hour, {_aged(age)} ({part.offer.source})")
+            ends = part.offer.max_lease_s
+            lease = "" if ends is None else f", ends after {fmt.duration(ends)}"
+            price = f"{fmt.usd(part.offer.usd_per_hour)} per node-hour"
+            texts.append(f"{price}, {_aged(age)} ({part.offer.source}){lease}")
         said = "; ".join(texts)
         return warn(f"{said}, OLD: older than {fmt.duration(self.max_price_age_s)}") if old else said
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from orchestrator.domain.run import RunState
+from orchestrator.domain.run import AttemptState, RunState
 from orchestrator.interfaces.api.messages import AttemptView, RunView
 from orchestrator.interfaces.views import format as fmt
 from orchestrator.interfaces.views.page import (
@@ -88,6 +88,11 @@ class RunReport:
         rows.append(("cost so far", f"{fmt.usd(run.usd)}{_against(run)}"))
         if run.usd_per_hour:
             rows.append(("spending", fmt.usd_per_hour(run.usd_per_hour)))
+        ends_at = _ends_at(run)
+        if ends_at is not None:
+            rows.append(
+                ("lease ends", f"{fmt.moment(ends_at)} (in {fmt.duration((ends_at - run.at).total_seconds())})")
+            )
         if run.planned_hours is not None:
             rows.append(("planned time", fmt.band(run.planned_hours, fmt.hours)))
         if run.state is RunState.WAITING and run.asked is not None:
@@ -207,6 +212,12 @@ def _attempt_row(run: RunView, attempt: AttemptView) -> tuple[Text, ...]:
         str(attempt.exit_code) if attempt.exit_code is not None else "",
         dim(attempt.cause),
     )
+
+
+def _ends_at(run: RunView) -> datetime | None:
+    """When what is held now is gone, if that is known."""
+    held = [one for one in run.attempts if one.state is AttemptState.HELD and one.ends_at is not None]
+    return held[-1].ends_at if held else None
 
 
 def _against(run: RunView) -> str:
