@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import signal
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -28,9 +29,13 @@ def resolve(reference: str) -> Secret:
 
 
 class Machines:
-    """Some machines; use it in a `with`. Their folders have a space and a quote in their names."""
+    """Some machines; use it in a `with`. Their folders have a space and a quote in their names.
 
-    def __init__(self, folder: Path) -> None:
+    `extra` are lines of the servers' configuration, by machine.
+    """
+
+    def __init__(self, folder: Path, extra: Mapping[int, str] | None = None) -> None:
+        self._extra = extra or {}
         self._folder, self._ring, self._open = folder, KeyRing(folder / "keys"), ExitStack()
         self._servers: dict[int, sshd.Host] = {}
         self._endpoints: list[Endpoint] = []
@@ -60,6 +65,12 @@ class Machines:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
+    def freeze(self, number: int, *, thaw: bool = False) -> None:
+        """The machine's SSH server and every connection to it stop where they are, or go on."""
+        pid = self._servers[number].pid
+        for each in (pid, *sshd.sessions(pid)):
+            os.kill(each, signal.SIGCONT if thaw else signal.SIGSTOP)
+
     def revive(self, number: int) -> None:
         """It is back, under the same address and key."""
         self._servers[number].__enter__()
@@ -67,7 +78,7 @@ class Machines:
     def _begin(self, number: int) -> Endpoint:
         keys, port = self._ring.of(f"machine-{number}"), sshd.free_port()
         text = user_data(Boot(), Identity((keys.login_public,), keys.host_public, keys.host_private))
-        server = sshd.Host(self._folder / f"sshd-{number}", text, port)
+        server = sshd.Host(self._folder / f"sshd-{number}", text, port, extra=self._extra.get(number, ""))
         self._servers[number] = self._open.enter_context(server)
         return Endpoint(
             launcher="ssh",

@@ -93,6 +93,19 @@ def test_a_command_that_takes_too_long_is_transient_and_the_connection_stays_goo
     assert shell.run(["echo", "still"]).text == "still\n"
 
 
+def test_a_command_that_reads_gets_an_end_where_there_is_nothing_to_read(hub: Hub, address: Address) -> None:
+    assert SshShell(hub, address).run(["cat"], timeout_s=10.0).stdout == b""
+
+
+def test_sessions_of_commands_that_took_too_long_are_closed(hub: Hub, address: Address) -> None:
+    shell = SshShell(hub, address)
+    connection = shell.run(["sh", "-c", "echo $SSH_CONNECTION"]).text
+    for _ in range(12):  # sshd allows ten at a time
+        with pytest.raises(TransientError, match="no end"):
+            shell.run(["sleep", "30"], timeout_s=0.1)
+    assert shell.run(["sh", "-c", "echo $SSH_CONNECTION"]).text == connection
+
+
 def test_a_connection_that_breaks_under_a_command_is_no_success(hub: Hub, address: Address) -> None:
     shell = SshShell(hub, address)
     with pytest.raises(TransientError, match="lost"):

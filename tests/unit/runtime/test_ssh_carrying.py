@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -194,3 +195,45 @@ def test_a_content_that_came_in_damaged_is_thrown_away(tmp_path: Path) -> None:
     assert files.lay(str(tmp_path / "tree"), incoming, [entry], False) == ["e" * 64]
     assert not (tmp_path / "tree").exists()
     assert files.missing(str(tmp_path / "tree"), incoming, [entry]) == {"e" * 64: 0}
+
+
+@pytest.mark.parametrize("taken", [("",), ("jobs", "checkpoints")])
+def test_checkpoints_that_are_home_stay_when_the_folder_of_the_lease_is_taken_away(
+    world: World, monkeypatch: pytest.MonkeyPatch, taken: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(launching, "PULL_AT_LEAST_S", 0.05)
+    launcher = world.launcher()
+    job = world.job(f"{MARK}; import time; time.sleep(600)", checkpoint=Checkpointing(interval_s=0.2))
+    handle = launcher.start(world.lease(0), job)
+    saved = world.checkpoints / "starts"
+    until(lambda: launcher.poll(handle).state is JobState.RUNNING and saved.exists())
+    launcher.stop(handle, grace_s=0.0)
+    until((world.root(0) / "jobs" / "t-1.0" / "exit.json").exists)
+
+    left = list(taken)
+
+    def lose(_address: str, verb: str) -> str:
+        if verb == "tree":  # as the lease is given back in the middle
+            while left:
+                shutil.rmtree(world.root(0) / left.pop())
+        return ""
+
+    world.machines.lose = lose
+    states = []
+    until(lambda: states.append(launcher.poll(handle).state) or states[-1] is not JobState.RUNNING)  # type: ignore[func-returns-value]
+    assert saved.read_text() == "x"
+    shutil.rmtree(world.root(0), ignore_errors=True)
+    assert launcher.poll(handle).state is JobState.LOST
+    assert world.log(handle) == b""
+    launcher.stop(handle, grace_s=0.0)
+    assert not world.root(0).exists()  # nothing of ours is left on a machine that is somebody else's by now
+
+
+def test_an_agent_of_another_version_is_brought_along_while_the_job_runs(world: World) -> None:
+    launcher = world.launcher()
+    handle = launcher.start(world.lease(0), world.job("import time; time.sleep(600)"))
+    (agent,) = world.root(0).glob(".isoflop/agent-*")
+    agent.rename(agent.with_name("agent-old"))
+    assert launcher.poll(handle).state is JobState.RUNNING
+    launcher.stop(handle, grace_s=0.0)
+    assert world.ended(handle).exit_code in {-9, -15}

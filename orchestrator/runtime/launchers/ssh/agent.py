@@ -109,10 +109,15 @@ def lay(said: Said) -> Said:
 
 
 def tree(said: Said) -> Said:
-    """What a tree holds, with digests; those of files that look unchanged are remembered."""
+    """What a job's tree holds, with digests; those of files that look unchanged are remembered.
+
+    A job whose folder was taken away meanwhile is an error, for its tree is then no empty one.
+    """
     memory = Path(said["memory"])
     known = {entry["path"]: entry for entry in (supervisor.read(memory) or {}).get("entries", [])}
     entries = files.with_digests(said["tree"], files.listing(said["tree"]), known)
+    if supervisor.read(memory.parent / "started.json") is None:
+        raise FileNotFoundError(errno.ENOENT, "no job is there", str(memory.parent))
     with contextlib.suppress(OSError):  # a full disk: then they are worked out again
         supervisor.write(memory, {"entries": entries})
     return {"entries": entries}

@@ -20,11 +20,22 @@ MODULES: Final = (
 )
 MAIN = "import sys\nfrom orchestrator.runtime.launchers.ssh.agent import main\nsys.exit(main(sys.argv[1:]))\n"
 CALL_S, UPLOAD_S = 120.0, 120.0
-MISSING, NO_FOLDER, NO_PYTHON, TRUNCATED = 112, 111, 113, 114  # exit codes of the scripts below
+NO_FOLDER, MISSING, NO_PYTHON, TRUNCATED, GONE = 111, 112, 113, 114, 115  # exit codes of the scripts below
 FULL = frozenset({"ENOSPC", "EDQUOT"})
 FOR_GOOD = frozenset({"EROFS", "supervisor", "unsafe"})
 
-ENTER = f'[ -f "$1/agent.pyz" ] || exit {MISSING}; exec "$(cat "$1/python")" -I -S "$1/agent.pyz" "$2"'
+# A lease's folder that is gone was given back, and is not made anew but by a start. One that lacks our agent alone has
+# one of another version of ours.
+ENTER = f"""\
+[ -f "$1/agent.pyz" ] || {{ [ -d "${{1%/.isoflop/*}}" ] && exit {MISSING}; exit {GONE}; }}
+exec "$(cat "$1/python")" -I -S "$1/agent.pyz" "$2"
+"""
+FIRST = "prepare"
+WHERE_NOTHING_IS: Final[Mapping[str, Mapping[str, object]]] = {
+    "poll": {"state": "lost", "progress": "", "over": False},
+    "stop": {},
+    "abandon": {},
+}
 # The interpreter itself is written down: a `python3` on the path may be a script of pyenv or asdf, and slow.
 FIND = "import sys; sys.version_info < (3, 6) and sys.exit(1); print(sys.executable)"
 BRING = f"""\
@@ -86,7 +97,9 @@ class Node:
         folder = f"{self.root}/.isoflop/{self._program.name}"
         enter = ("/bin/sh", "-c", ENTER, "isoflop", folder, verb)
         done = self._shell.run(enter, stdin=request, timeout_s=timeout_s)
-        if done.code == MISSING:
+        if done.code == GONE and verb in WHERE_NOTHING_IS:
+            return dict(WHERE_NOTHING_IS[verb]), b""
+        if done.code == MISSING or (done.code == GONE and verb == FIRST):
             self._bring(folder)
             done = self._shell.run(enter, stdin=request, timeout_s=timeout_s)
         return self._answer(verb, done)
@@ -109,6 +122,8 @@ class Node:
         raise TransientError(self._provider, f"{self.name}: {done.trouble}", 5.0)
 
     def _answer(self, verb: str, done: Done) -> tuple[dict[str, Any], bytes]:
+        if done.code == GONE:
+            raise TransientError(self._provider, f"{self.name}: {verb}: {self.root} is gone", 5.0)
         line, _, data = done.stdout.partition(b"\n")
         try:
             told = json.loads(line) if done.ok else None
