@@ -102,6 +102,12 @@ class Checkpointing:
     grace_s: float = 30.0  # from the request to stop until it is made to
 
 
+class Framework(StrEnum):
+    """What forms one cluster of a lease's machines for a program; the launcher of its name does."""
+
+    RAY = "ray"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """What runs on the machines; `secrets` maps variables to credential *references*, resolved at the launch alone."""
@@ -113,6 +119,7 @@ class Program:
     secrets: tuple[tuple[str, str], ...] = ()
     checkpoint: Checkpointing = Checkpointing()
     max_attempts: int = 10  # leases tried before the run is given up
+    framework: Framework | None = None  # None: the command runs as it is, once per node
     port: int | None = None  # where a service listens on every machine: it is told as `$ISOFLOP_PORT`
 
 

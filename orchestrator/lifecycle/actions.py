@@ -54,6 +54,12 @@ class Launch:
     program: Program
 
     @property
+    def launcher(self) -> str:
+        """Who starts it: the launcher of the framework that the program asks for, else the one of the machines."""
+        framework = self.program.framework
+        return self.lease.endpoints[0].launcher if framework is None else framework.value
+
+    @property
     def key(self) -> str:
         """The token."""
         return self.token

@@ -160,7 +160,7 @@ class Applier:
             program=action.program,
             checkpoint_dir=str(self._checkpoints / action.run_id),
         )
-        launcher = self._launcher(action.lease.endpoints[0].launcher)
+        launcher = self._launcher(action.launcher)
         return Started(action=action, handle=launcher.start(action.lease, job))
 
     def _give_back(self, action: GiveBack) -> Result:

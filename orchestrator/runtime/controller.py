@@ -346,6 +346,6 @@ def _lane(action: Action) -> str:
         case GiveBack():
             return f"provider:{action.provider}"
         case Launch():
-            return f"launcher:{action.lease.endpoints[0].launcher}"
+            return f"launcher:{action.launcher}"
         case Stop():
             return f"launcher:{action.handle.launcher}"

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.domain.accelerator import Precision
 from orchestrator.domain.offer import Billing
-from orchestrator.domain.workload import Method, Stack
+from orchestrator.domain.workload import Framework, Method, Stack
 from orchestrator.spec import quantity
 from orchestrator.spec.quantity import QuantityError, shown
 
@@ -213,11 +213,13 @@ _TRAINABLE = member(Precision, "a precision to train in", frozenset({Precision.I
 _METHOD = member(Method, "a method of fine-tuning")
 _BILLING = member(Billing, "a kind of billing")
 _STACK = member(Stack, "a serving stack")
+_FRAMEWORK = member(Framework, "a framework that programs run on")
 PrecisionWord = Annotated[Precision, *_PRECISION]
 TrainablePrecision = Annotated[Precision, *_TRAINABLE]  # whole numbers hold no gradients
 MethodWord = Annotated[Method, *_METHOD]
 BillingWord = Annotated[Billing, *_BILLING]
 StackWord = Annotated[Stack, *_STACK]
+FrameworkWord = Annotated[Framework, *_FRAMEWORK]
 
 
 def _listed(value: object) -> object:

@@ -16,6 +16,7 @@ from orchestrator.spec.fields import (
     Count,
     DeadlineField,
     EnvironmentText,
+    FrameworkWord,
     Gib,
     Jurisdiction,
     MethodWord,
@@ -115,6 +116,11 @@ class RunForm(Form):
         examples=[{"interval": "15min", "grace": "30s"}],
     )
     max_attempts: Whole = Field(10, description="Machines tried before the run is given up.", examples=[10])
+    framework: FrameworkWord | None = Field(
+        None,
+        description="ray: a Ray cluster over all machines runs the command once, as a Ray job.",
+        examples=["ray"],
+    )
     port: Port | None = Field(
         None, description="Where a service listens on its machines: told to it as $ISOFLOP_PORT.", examples=[8000]
     )

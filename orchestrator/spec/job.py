@@ -298,5 +298,6 @@ def _program(form: RunForm | None) -> Program | None:
         secrets=tuple(form.secrets.items()),
         checkpoint=Checkpointing(interval_s=form.checkpoint.interval, grace_s=form.checkpoint.grace),
         max_attempts=form.max_attempts,
+        framework=form.framework,
         port=form.port,
     )

@@ -165,5 +165,5 @@ def _program(program: Program) -> Fields:
         **_some(image=program.image, workdir=program.workdir, env=dict(program.env), secrets=dict(program.secrets)),
         "checkpoint": checkpoint,
         "max_attempts": program.max_attempts,
-        **_some(port=program.port),
+        **_some(framework=program.framework and program.framework.value, port=program.port),
     }

@@ -15,6 +15,7 @@ from orchestrator.domain.workload import (
     Checkpointing,
     DataSet,
     FineTune,
+    Framework,
     Inference,
     LatencyTarget,
     Limits,
@@ -59,6 +60,7 @@ PROGRAM = st.builds(
     secrets=st.sampled_from([(), (("TOKEN", "env:TOKEN"),)]),
     checkpoint=st.builds(Checkpointing, interval_s=SECONDS, grace_s=SECONDS),
     max_attempts=st.integers(1, 99),
+    framework=st.sampled_from([None, Framework.RAY]),
     port=st.none() | st.integers(1, 65_535),
 )
 SETTINGS = st.sampled_from(

@@ -8,7 +8,6 @@ file system that login node and machines share.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -21,12 +20,11 @@ from orchestrator.domain.errors import ProviderError, TransientError, UserError
 from orchestrator.domain.job import Handle, Job, JobState, JobStatus
 from orchestrator.domain.lease import Endpoint, Lease
 from orchestrator.domain.secret import Secret
-from orchestrator.kit.shell.command import Shell
-from orchestrator.kit.shell.local import LocalShell
+from orchestrator.runtime.launchers.shells import Shells
 from orchestrator.runtime.launchers.slurm_gang import BOOT
 from orchestrator.runtime.launchers.ssh.book import NAME as MACHINES
 from orchestrator.runtime.launchers.ssh.book import TOKEN, Page, Placed
-from orchestrator.runtime.launchers.ssh.launcher import CONNECT, Reach, SshLauncher
+from orchestrator.runtime.launchers.ssh.launcher import Reach, SshLauncher
 
 NAME = "slurm"
 JOB = "ISOFLOP_SLURM_JOB"  # the variable with the number of the allocation
@@ -39,24 +37,6 @@ def create(context: LauncherContext) -> Launcher:
     return SlurmLauncher(secret=context.secret, clock=context.clock, folder=context.state_dir)
 
 
-class LoginNodes:
-    """Opens shells on login nodes, of which this machine may be one."""
-
-    def __init__(self) -> None:
-        self._machines: Reach | None = None
-
-    def shell(self, provider: str, endpoint: Endpoint) -> Shell:
-        """See Reach. Raises: UserError where the SSH library is not installed."""
-        if not endpoint.address:
-            return LocalShell(provider)
-        if self._machines is None:
-            try:
-                self._machines = importlib.import_module(CONNECT).Machines()
-            except ModuleNotFoundError as error:
-                raise UserError(f"login nodes are reached with {error.name}: pip install 'isoflop[ssh]'") from error
-        return self._machines.shell(provider, endpoint)
-
-
 class SlurmLauncher:
     """See Launcher; every call may come from any process of this machine."""
 
@@ -66,7 +46,7 @@ class SlurmLauncher:
         self, *, secret: Callable[[str], Secret], clock: Clock, folder: Path, reach: Reach | None = None
     ) -> None:
         self._folder = folder
-        self._reach = LoginNodes() if reach is None else reach
+        self._reach = Shells() if reach is None else reach
         self._inner = SshLauncher(secret=secret, clock=clock, folder=folder, reach=self._reach)
 
     def start(self, lease: Lease, job: Job) -> Handle:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from orchestrator.runtime.launchers import supervisor
-from orchestrator.runtime.launchers.ssh import files
+from orchestrator.runtime.launchers.ssh import files, ray_gang, ray_part
 
 START_S = 30.0
 KEPT_S = 7 * 86400.0  # after the end
@@ -44,7 +44,7 @@ class Refused(Exception):
 
 
 def prepare(said: Said) -> Said:
-    """Make the folders; say whether the job has started, what addresses this machine has, what runs containers.
+    """Make the folders; say whether the job has started, what addresses, container runtime and Ray this machine has.
 
     Where it has not started: what `want` says, of the same request.
     """
@@ -61,6 +61,8 @@ def prepare(said: Said) -> Said:
         found["is_own"] = _is_own(said["address"])
     if said.get("image"):
         found["runtime"] = _runtime()
+    if said.get("ray"):
+        found["ray"] = ray_part.installed(said["ray"]["path"])
     return found
 
 
@@ -139,6 +141,8 @@ def start(said: Said) -> Said:
         env = dict(own, **said["env"])
         if said.get("container"):
             record["command"], record["cleanup"] = contained(said["container"], record, env, sorted(said["env"]))
+        if said.get("ray"):
+            record["command"], record["cleanup"] = ray_part.wrapped(said["ray"], record, job)
         supervisor.write(job / "job.json", record)
         _supervise(job, env)
     if supervisor.read(job / "started.json") is None:
@@ -335,9 +339,11 @@ VERBS: Dict[str, Callable[[Said], Any]] = {
 
 
 def main(arguments: List[str]) -> int:
-    """Do what the launcher, or for `supervise` another of us, asks."""
+    """Do what the launcher asks, or for `supervise` and `ray` another of us."""
     if arguments[0] == "supervise":
         return supervisor.main(Path(arguments[1]))
+    if arguments[0] == "ray":
+        return ray_gang.main(arguments[1:])
     data = b""
     try:
         said = json.loads(_exactly(int(sys.stdin.buffer.readline())).decode())

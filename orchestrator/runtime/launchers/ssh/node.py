@@ -16,7 +16,7 @@ from orchestrator.kit.shell.command import Done, Shell
 PACKAGES: Final = ("orchestrator", "runtime", "launchers", "ssh")
 MODULES: Final = (
     ("orchestrator.runtime.launchers", "supervisor"),
-    *((f"{'.'.join(PACKAGES)}", each) for each in ("files", "agent")),
+    *((f"{'.'.join(PACKAGES)}", each) for each in ("files", "ray_part", "ray_api", "ray_gang", "agent")),
 )
 MAIN = "import sys\nfrom orchestrator.runtime.launchers.ssh.agent import main\nsys.exit(main(sys.argv[1:]))\n"
 CALL_S, UPLOAD_S = 120.0, 120.0

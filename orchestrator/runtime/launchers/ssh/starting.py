@@ -13,8 +13,9 @@ from typing import Any
 from orchestrator.domain.errors import IsoflopError, ProviderError, TransientError, UserError
 from orchestrator.domain.job import Job
 from orchestrator.domain.lease import Lease
+from orchestrator.domain.workload import Framework
 from orchestrator.kit import fanout
-from orchestrator.runtime.launchers.ssh import ignore
+from orchestrator.runtime.launchers.ssh import ignore, ray_order
 from orchestrator.runtime.launchers.ssh.book import Page, Placed
 from orchestrator.runtime.launchers.ssh.node import Node
 from orchestrator.runtime.launchers.ssh.transfer import LAY_S, Target, Tree, first_error, push, read_tree, wish
@@ -59,7 +60,8 @@ class Start:
     def begin(self) -> None:
         """Bring everything along, and only then start on every node; what was begun is undone where that fails.
 
-        Raises: as Node.call; ProviderError where an image is asked for and a node has no container runtime.
+        Raises: as Node.call; ProviderError where an image is asked for and a node has no container runtime, or Ray is
+        and they have none that goes together.
         """
         home = Path(self.job.checkpoint_dir)
         home.mkdir(parents=True, exist_ok=True)
@@ -92,7 +94,7 @@ class Start:
                 "peer": peer,
                 "address": self.placed.nodes[at].address,
             }
-            said |= {"image": self.job.program.image, **wish(self._targets(at, saved))}
+            said |= {"image": self.job.program.image, **wish(self._targets(at, saved)), **ray_order.question(self.job)}
             answer, _ = self.nodes[at].call("prepare", said, timeout_s=LAY_S)
             if self.job.program.image and not answer["runtime"]:
                 needed = "none of podman, docker, apptainer and singularity works there"
@@ -104,7 +106,10 @@ class Start:
         error = first_error(failed)
         if error is not None:
             raise error
-        return list(found.values())
+        answers = list(found.values())
+        rays = {node.name: each["ray"] for node, each in zip(self.nodes, answers, strict=True) if "ray" in each}
+        ray_order.check(self.placed.provider, rays)
+        return answers
 
     def _targets(self, number: int, saved: Tree) -> tuple[Target, ...]:
         """The work directory, and the checkpoints as they are here: what an earlier attempt left is out of date."""
@@ -169,6 +174,8 @@ class Start:
                 "job": folder,
                 "gpus": self.lease.offer.gpus > 0,
             }
+        if self.job.program.framework is Framework.RAY:
+            order["ray"] = ray_order.order(self.lease, self.job)
         return order
 
     def _undo(self) -> None:
@@ -185,7 +192,7 @@ def _master(placed: Placed, ready: Sequence[Mapping[str, Any]]) -> str:
 
     Machines of one lease are in one network, so then it is the address that the first reaches the second from.
     """
-    if len(placed.nodes) == 1:
+    if len(placed.nodes) == 1 or not placed.nodes[0].address:  # all of them are this machine
         return "127.0.0.1"
     address = placed.nodes[0].address
     return address if ready[0]["is_own"] or not ready[0]["own"] else str(ready[0]["own"])
