@@ -10,7 +10,7 @@ from orchestrator.domain.errors import ProviderError, TransientError
 from orchestrator.kit.shell.command import Done, Shell
 from providers.slurm import records
 from providers.slurm.batch import Cluster, Order
-from providers.slurm.complaints import RETRY_AFTER_S, UNKNOWN_JOB, complaint
+from providers.slurm.complaints import RETRY_AFTER_S, UNKNOWN_JOB, complaint, telling
 from providers.slurm.records import JOB_FORMAT, Partition, QueuedJob
 from providers.slurm.settings import NAME, SiteSettings
 
@@ -114,7 +114,7 @@ class Client:
     def _error(self, command: str, done: Done) -> ProviderError:
         """Our error for what a command complains about."""
         said = done.stderr.decode(errors="replace").strip()
-        detail = f"{self._site.name}: {command}: {said.splitlines()[-1].strip() if said else done.trouble}"
+        detail = f"{self._site.name}: {command}: {telling(said) or done.trouble}"
         if done.code == NOT_FOUND:
             return TransientError(NAME, f"{detail}: Slurm's commands are not on the PATH of {self._shell.name}", 60.0)
         return complaint(said, detail, buying=command == "sbatch")

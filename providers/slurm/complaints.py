@@ -29,6 +29,13 @@ QUOTA = re.compile(
 UNKNOWN_JOB = re.compile(r"Invalid job id|already completing or completed", re.IGNORECASE)
 
 
+def telling(said: str) -> str:
+    """The line that says what is wrong: the first that we know, else the last."""
+    lines = [line.strip() for line in said.strip().splitlines()]
+    known = (line for line in lines for known in (DOWN, REFUSED, QUOTA) if known.search(line))
+    return next(known, lines[-1] if lines else "")
+
+
 def complaint(said: str, detail: str, *, buying: bool) -> ProviderError:
     """Our error for what was `said`; the order matters, for the texts are alike.
 
