@@ -16,6 +16,7 @@ from orchestrator.domain.lease import Endpoint, Lease, LeaseState, ReclaimNotice
 from orchestrator.domain.records import dump_lease, load_lease
 from providers.slurm.records import QueuedJob
 from providers.slurm.settings import NAME, SiteSettings, parts
+from providers.slurm.translate import warned_s
 
 PREFIX = "isoflop"
 COMING = frozenset({"PENDING", "CONFIGURING"})
@@ -77,11 +78,12 @@ def _current(job: QueuedJob, lease: Lease, site: SiteSettings, now: datetime) ->
         return replace(lease, state=LeaseState.BOOTING)
     if job.state not in HELD and job.state not in COMING:  # completing, or about to be
         return replace(lease, state=LeaseState.RELEASING, endpoints=endpoints(job, lease, site))
-    state = LeaseState.READY if ends(job, site, now) is None else LeaseState.RECLAIMING
-    return replace(lease, state=state, endpoints=endpoints(job, lease, site))
+    state = LeaseState.READY if ends(job, lease, site, now) is None else LeaseState.RECLAIMING
+    ends_at = None if job.state in COMING else job.ends_at  # of one that waits again it is a guess
+    return replace(lease, state=state, endpoints=endpoints(job, lease, site), ends_at=ends_at)
 
 
-def ends(job: QueuedJob, site: SiteSettings, now: datetime) -> datetime | None:
+def ends(job: QueuedJob, lease: Lease, site: SiteSettings, now: datetime) -> datetime | None:
     """When the machines are taken from a job that has them, if that is known to be soon or to have happened.
 
     Its walltime, a pre-emption in its grace time, a suspension, or that it was put back into the queue.
@@ -92,15 +94,16 @@ def ends(job: QueuedJob, site: SiteSettings, now: datetime) -> datetime | None:
         return now
     if job.state not in HELD:
         return None
-    soon = [at for at in (job.preempted_at, job.ends_at) if at is not None]
-    if not soon or min(soon) - now > timedelta(seconds=site.warn_s):
+    if job.preempted_at is not None:  # the grace time began then, and Slurm has brought the end forward to that of it
+        return job.ends_at or job.preempted_at
+    if job.ends_at is None or job.ends_at - now > timedelta(seconds=warned_s(site, lease.offer)):
         return None
-    return min(soon)
+    return job.ends_at
 
 
 def notices(pilots: Iterable[Pilot], site: SiteSettings, now: datetime) -> list[ReclaimNotice]:
     """What is about to be taken."""
-    found = ((pilot.lease.id, ends(pilot.job, site, now)) for pilot in pilots)
+    found = ((pilot.lease.id, ends(pilot.job, pilot.lease, site, now)) for pilot in pilots)
     return [ReclaimNotice(lease_id, at) for lease_id, at in found if at is not None]
 
 

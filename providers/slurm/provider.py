@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from providers.slurm.client import Client
 from providers.slurm.complaints import QUOTA
 from providers.slurm.pilots import Pilot
 from providers.slurm.settings import NAME, SiteSettings, SlurmSettings
-from providers.slurm.translate import Sale, gres_flag, queued, sales
+from providers.slurm.translate import Sale, gres_flag, queued, sales, usable_s
 
 REACH = "providers.slurm.reach"
 SETTLE_S = 45.0  # the longest that Slurm may take to say whether a job starts
@@ -153,13 +154,15 @@ class SlurmProvider:
         return sale
 
     def _order(self, site: SiteSettings, sale: Sale, nodes: int, *, token: str, boot: Boot) -> Order:
-        wanted_s = site.walltime_h * 3600.0 if boot.lifetime_s is None else boot.lifetime_s
+        minutes = round(sale.walltime_s / 60.0)
+        if boot.lifetime_s is not None:
+            minutes = min(minutes, max(1, math.ceil(boot.lifetime_s / 60.0)))
         lease = Lease(
             id=f"{site.name}/{secrets.token_hex(8)}",
             provider=NAME,
             token=token,
             owner=self._owner,
-            offer=sale.offer,
+            offer=replace(sale.offer, max_lease_s=usable_s(site, 60.0 * minutes)),
             nodes=nodes,
             state=LeaseState.BOOTING,
             usd_per_hour=nodes * sale.offer.usd_per_hour,
@@ -173,7 +176,7 @@ class SlurmProvider:
             gres=gres_flag(sale.shape),
             cpus=sale.shape.cpus,
             memory_mb=sale.shape.memory_mb,
-            minutes=max(1, math.ceil(min(wanted_s, sale.walltime_s) / 60.0)),
+            minutes=minutes,
         )
 
     def _pilots(self, site: str) -> list[Pilot]:

@@ -99,13 +99,11 @@ class SiteSettings:
     partitions: tuple[str, ...] = field(default=(), metadata={"read": _words})  # () is every one that is up
     account: str = ""
     qos: str = ""
-    walltime_h: float = (
-        24.0  # of an allocation whose job does not say how long it lives; the partition's limit bounds it
-    )
+    walltime_h: float = 24.0  # the longest that is asked for; the partition's limit bounds it, say a QOS's here
     queue_up_to_s: float = 0.0  # the longest wait to be put up with; 0 buys what is free now
     fabric: str = ""  # node-to-node network: "infiniband"
     boot_s: float = 15.0  # from submission to a usable allocation, where there is no queue
-    warn_s: float = 600.0  # before the end of an allocation its lease is said to be reclaimed
+    warn_s: float = 600.0  # before its end an allocation is asked back; at most a quarter of its walltime
     command_timeout_s: float = 60.0
     rates: tuple[Rate, ...] = field(default=(), metadata={"read": _tables(Rate)})
 

@@ -48,7 +48,7 @@ class Sale:
     offer: Offer
     shape: Shape
     most_nodes: int  # of one lease, now
-    walltime_s: float  # the longest that the partition allows; `inf` where it does not say
+    walltime_s: float  # of an allocation, in whole minutes, unless less is asked for
 
 
 def sales(
@@ -124,6 +124,7 @@ def _sale(site: SiteSettings, partition: Partition, shape: Shape, hosts: Sequenc
     # Several parts of one machine may be free, so their stock is not counted in nodes: those of a lease are apart.
     most = free if partition.max_nodes is None else min(free, partition.max_nodes)
     stock = most if shape.whole or not most else None
+    longest_s = walltime_s(site, partition)
     offer = Offer(
         provider=NAME,
         region=site.name,
@@ -143,9 +144,29 @@ def _sale(site: SiteSettings, partition: Partition, shape: Shape, hosts: Sequenc
         min_billing_s=0.0,
         observed_at=now,
         source=f"scontrol of {site.name}, at its owner's rates",
+        max_lease_s=usable_s(site, longest_s),
     )
-    longest_s = float("inf") if partition.max_s is None else partition.max_s
     return Sale(offer=offer, shape=shape, most_nodes=most, walltime_s=longest_s)
+
+
+def walltime_s(site: SiteSettings, partition: Partition) -> float:
+    """What an allocation gets: the site's walltime within the partition's, in whole minutes and at least one."""
+    longest_s = site.walltime_h * 3600.0
+    if partition.max_s is not None:
+        longest_s = min(longest_s, partition.max_s)
+    return max(1.0, longest_s // 60.0) * 60.0
+
+
+def usable_s(site: SiteSettings, longest_s: float) -> float:
+    """How long a lease can be worked in: until it is asked back, `warn_s` before its walltime ends, or a quarter of
+    that where it is shorter.
+    """
+    return longest_s - min(site.warn_s, longest_s / 4.0)
+
+
+def warned_s(site: SiteSettings, offer: Offer) -> float:
+    """How long before its end a lease of `offer` is asked back: the difference that `usable_s` made."""
+    return site.warn_s if offer.max_lease_s is None else min(site.warn_s, offer.max_lease_s / 3.0)
 
 
 def queued(sale: Sale, wait_s: float, site: SiteSettings) -> Sale:

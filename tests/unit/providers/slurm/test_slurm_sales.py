@@ -17,7 +17,7 @@ from orchestrator.domain.offer import Billing, Offer
 from providers.slurm import pilots, records
 from providers.slurm.records import QueuedJob
 from providers.slurm.settings import Rate, SiteSettings, SlurmSettings, parts
-from providers.slurm.translate import sales
+from providers.slurm.translate import sales, usable_s
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 RATES = (Rate(gres="a100", accelerator="A100-80GB", usd_per_gpu_hour=1.0), Rate(gres="odd", usd_per_gpu_hour=2.0))
@@ -204,3 +204,50 @@ def test_preemptible_partitions_are_spot() -> None:
     offers, _ = sold(node("n0", "gpu:a100:4"), partition=f"{low}\nPartitionName=top State=UP PriorityTier=9")
     assert {offer.billing for offer in offers.values()} == {Billing.SPOT}
     assert {offer.interruption_rate for offer in offers.values()} == {None}
+
+
+@pytest.mark.parametrize(
+    ("limit", "walltime_h", "walltime_s", "usable_s"),
+    [
+        ("1-00:00:00", 24.0, 86400.0, 85800.0),
+        ("UNLIMITED", 24.0, 86400.0, 85800.0),
+        ("04:00:00", 24.0, 14400.0, 13800.0),
+        ("7-00:00:00", 200.0, 604800.0, 604200.0),
+        ("30:00", 24.0, 1800.0, 1350.0),  # warned a quarter of it before
+        ("01:30", 24.0, 60.0, 45.0),  # whole minutes, and never more than allowed
+        ("UNLIMITED", 0.001, 60.0, 45.0),  # a minute is Slurm's least
+    ],
+)
+def test_an_offer_says_how_long_its_leases_can_be_worked_in(
+    limit: str, walltime_h: float, walltime_s: float, usable_s: float
+) -> None:
+    site = replace(SITE, walltime_h=walltime_h)
+    found = records.partitions(f"PartitionName=batch State=UP MaxTime={limit} MaxNodes=UNLIMITED")
+    sold_here, _ = sales(site, records.nodes(node("n0", "gpu:a100:1")), found, NOW)
+    assert [(sale.walltime_s, sale.offer.max_lease_s) for sale in sold_here] == [(walltime_s, usable_s)]
+
+
+@pytest.mark.parametrize(
+    ("walltime_s", "left_s", "asked_back"),
+    [(86400.0, 601.0, False), (86400.0, 599.0, True), (60.0, 16.0, False), (60.0, 14.0, True), (60.0, 59.0, False)],
+)
+def test_a_lease_is_asked_back_before_its_walltime_ends_and_never_from_its_start(
+    walltime_s: float, left_s: float, asked_back: bool
+) -> None:
+    bought = replace(lease(), offer=replace(lease().offer, max_lease_s=usable_s(SITE, walltime_s)))
+    ends_at = NOW + timedelta(seconds=left_s)
+    held = pilots.ours([job(comment=pilots.comment(bought), ends_at=ends_at)], "me", SITE, NOW)
+    assert [pilot.lease.ends_at for pilot in held] == [ends_at]
+    assert [note.at for note in pilots.notices(held, SITE, NOW)] == ([ends_at] if asked_back else [])
+
+
+def test_the_end_of_a_job_that_waits_or_goes_is_not_told() -> None:
+    for changes in ({"state": "PENDING", "nodes": ()}, {"state": "PENDING", "restarts": 1}, {"state": "COMPLETING"}):
+        held = pilots.ours([job(comment=pilots.comment(lease()), **changes)], "me", SITE, NOW)
+        assert [pilot.lease.ends_at for pilot in held] == [None]
+
+
+def test_a_preempted_pilot_has_until_the_end_of_its_grace_time() -> None:
+    grace = job(comment=pilots.comment(lease()), preempted_at=NOW, ends_at=NOW + timedelta(seconds=90))
+    (note,) = pilots.notices(pilots.ours([grace], "me", SITE, NOW), SITE, NOW)
+    assert note.at == NOW + timedelta(seconds=90)
