@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import assert_never
 
@@ -38,6 +39,7 @@ from orchestrator.lifecycle.actions import (
     Stopped,
 )
 from orchestrator.lifecycle.draft import Draft
+from orchestrator.lifecycle.ending import leaves_at
 from orchestrator.lifecycle.fold import OPEN
 from orchestrator.lifecycle.observed import Blind, Listing
 
@@ -151,7 +153,10 @@ def _listed(draft: Draft, attempt: Attempt, listing: Listing) -> None:
     found = listing.by_id(attempt.lease.id)
     if found is None:
         return
-    if (found.state, found.endpoints) != (attempt.lease.state, attempt.lease.endpoints):
+    if found.ends_at is None:  # what was known of its end stays so while it is given back
+        found = replace(found, ends_at=attempt.lease.ends_at)
+    known = attempt.lease
+    if (found.state, found.endpoints, found.ends_at) != (known.state, known.endpoints, known.ends_at):
         draft.emit(LeaseChanged(run_id=draft.run.id, at=draft.now, token=attempt.token, lease=found))
     if attempt.reclaim_at is None:
         _reclaim(draft, attempt, found, listing)
@@ -161,6 +166,9 @@ def _reclaim(draft: Draft, attempt: Attempt, lease: Lease, listing: Listing) -> 
     moments = [notice.at for notice in listing.notices if notice.lease_id == lease.id]
     if not moments and lease.state is LeaseState.RECLAIMING:
         moments = [draft.now + timedelta(seconds=draft.grace_s)]  # announced without a date: as soon as is gentle
+    leaves = leaves_at(draft, lease)
+    if not moments and leaves is not None and lease.ends_at is not None and draft.now >= leaves:
+        moments = [lease.ends_at]  # not every provider warns of an end that it has told
     if moments:
         at = min(moments)
         draft.emit(ReclaimNoticed(run_id=draft.run.id, at=draft.now, token=attempt.token, reclaim_at=at))

@@ -11,11 +11,12 @@ from orchestrator.domain.lease import Boot
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.plan import Placement
 from orchestrator.domain.reason import ReasonCode
-from orchestrator.domain.run import Attempt
+from orchestrator.domain.run import Attempt, Run
 from orchestrator.domain.standing import Block
 from orchestrator.lifecycle.actions import Buy
 from orchestrator.lifecycle.billing import price_usd, spent_usd
 from orchestrator.lifecycle.draft import Draft
+from orchestrator.lifecycle.ending import lasted
 from orchestrator.lifecycle.punctual import fits
 
 TOO_LATE = "on spot, with no time left to fall back"
@@ -57,7 +58,8 @@ def choose(draft: Draft) -> Choice:
     """The next candidate of the plan that can be bought."""
     run = draft.run
     program = run.workload.program
-    leases = sum(attempt.lease is not None for attempt in run.attempts)
+    again = program is None or program.max_attempts > 1
+    leases = sum(attempt.lease is not None and not (again and lasted(attempt)) for attempt in run.attempts)
     if program is not None and leases >= program.max_attempts:
         return NoMore(f"{leases} leases were tried, as many as the job allows: {run.detail}")
     if draft.over_budget(0.0):
@@ -65,7 +67,7 @@ def choose(draft: Draft) -> Choice:
     skipped: Counter[str] = Counter()
     refused: list[Block] = []
     ranked = run.plan.ranked if run.plan is not None else ()
-    for index in range(run.next_candidate, len(ranked)):
+    for index in range(_first(run), len(ranked)):
         why = _unfit(draft, ranked[index]) or ("" if fits(draft, index) else TOO_LATE)
         if not why:
             (part,) = ranked[index].parts
@@ -82,6 +84,14 @@ def choose(draft: Draft) -> Choice:
     if first is None:
         return UsedUp(cause, silent=SILENT in skipped)
     return UsedUp(cause, until=first.until, told=first.sentence(draft.now), silent=SILENT in skipped)
+
+
+def _first(run: Run) -> int:
+    """The first candidate to look at: the next, or again the one whose lease lasted as long as it was to."""
+    last = run.attempt
+    if last is not None and last.plan == run.plans and lasted(last):
+        return last.candidate
+    return run.next_candidate
 
 
 def _unfit(draft: Draft, placement: Placement) -> str:

@@ -15,6 +15,7 @@ from orchestrator.lifecycle.actions import Action, Launch, MakePlan
 from orchestrator.lifecycle.approving import asking, granted, needed
 from orchestrator.lifecycle.choice import NoMore, Pick, UsedUp, buy, choose, next_look, refused_lately
 from orchestrator.lifecycle.draft import Draft, held
+from orchestrator.lifecycle.ending import ENDING, over, ran_out, taken
 from orchestrator.lifecycle.observed import DEFAULT_RULES, Observed, Rules
 from orchestrator.lifecycle.punctual import FALL_BACK, must_fall_back, remaining
 from orchestrator.lifecycle.winddown import ask_to_stop, out_of_patience, settle_by_buying, wind_down
@@ -175,7 +176,7 @@ def _starting(draft: Draft) -> None:
     elif lost:
         draft.move(RunState.RECOVERING, lost)
     elif attempt.reclaim_at is not None:
-        draft.move(RunState.RECOVERING, RECLAIMED)
+        draft.move(RunState.RECOVERING, taken(attempt))
     elif attempt.job_ended:
         draft.move(RunState.RECOVERING, f"the launch failed: {attempt.cause}")
     elif attempt.handle is not None:
@@ -215,9 +216,9 @@ def _running(draft: Draft) -> None:
     elif draft.over_budget(draft.grace_s):
         _stop(draft, attempt, OVER_BUDGET)
     elif lost:
-        draft.move(RunState.RECOVERING, lost)
+        draft.move(RunState.RECOVERING, ENDING if over(draft, attempt) else lost)
     elif attempt.reclaim_at is not None:
-        _stop(draft, attempt, RECLAIMED)
+        _stop(draft, attempt, taken(attempt))
     elif must_fall_back(draft):
         _stop(draft, attempt, FALL_BACK)
 
@@ -228,8 +229,8 @@ def _ended(draft: Draft, attempt: Attempt) -> None:
         draft.end(RunState.SUCCEEDED, "the job finished")
     elif attempt.exit_code is None:
         draft.move(RunState.RECOVERING, attempt.cause)
-    elif draft.lost(attempt) or attempt.reclaim_at is not None:
-        draft.move(RunState.RECOVERING, draft.lost(attempt) or RECLAIMED)
+    elif draft.lost(attempt) or attempt.reclaim_at is not None or ran_out(attempt):
+        draft.move(RunState.RECOVERING, ENDING if ran_out(attempt) else draft.lost(attempt) or taken(attempt))
     else:
         # A failure is the job's own only where the machines outlived it: that takes a look that is newer than its end.
         listing = draft.listing(attempt.offer.provider)
@@ -254,7 +255,7 @@ def _stopping(draft: Draft) -> None:
     elif over_budget:
         draft.end(RunState.FAILED, OVER_BUDGET)
     else:
-        draft.move(RunState.RECOVERING, RECLAIMED if attempt.reclaim_at is not None else FALL_BACK)
+        draft.move(RunState.RECOVERING, taken(attempt) if attempt.reclaim_at is not None else FALL_BACK)
 
 
 def _finished(attempt: Attempt, *, wanted: bool) -> bool:
@@ -313,7 +314,6 @@ def _infeasible(run: Run) -> str:
 
 CANCELLED = "cancelled by the user"
 OVER_BUDGET = "over budget"
-RECLAIMED = "the provider takes the machines back"
 
 STEPS: Mapping[RunState, Callable[[Draft], None]] = MappingProxyType(
     {

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from orchestrator.domain.errors import CapacityError
 from orchestrator.domain.events import (
     Event,
+    LeaseChanged,
     LeaseGone,
     Moved,
     Purchased,
@@ -22,6 +23,7 @@ from orchestrator.domain.lease import Lease
 from orchestrator.domain.offer import Billing
 from orchestrator.domain.run import RunState
 from orchestrator.domain.standing import ProviderScore
+from orchestrator.lifecycle.ending import CLOSE
 
 # As good as one failure in 6 300 node-hours seen before: two in the first day do not make a provider a hundred times
 # worse than others, twenty in a week do.
@@ -48,6 +50,7 @@ class _Open:
 
     provider: str
     spot: bool
+    token: str
     excused: bool = False  # announced, asked for, or counted already: no failure
 
 
@@ -66,10 +69,12 @@ class _Fold:
         match event:
             case PurchaseIntended():
                 spot = event.offer.billing is Billing.SPOT
-                self.attempts[event.run_id] = _Open(event.offer.provider, spot)
+                self.attempts[event.run_id] = _Open(event.offer.provider, spot, event.token)
             case Purchased():
                 self.leases[event.token] = event.lease
                 self.remember(event.lease.provider, event.at, refused=False)
+            case LeaseChanged() if event.token in self.leases:
+                self.leases[event.token] = event.lease
             case LeaseGone() if event.token in self.leases:
                 self.hold(self.leases.pop(event.token), event.at)
         if attempt is not None:
@@ -86,7 +91,9 @@ class _Fold:
                 attempt.excused = True
             case Moved() if event.to is RunState.RECOVERING and not (attempt.excused or attempt.spot):
                 attempt.excused = True
-                self.tally(attempt.provider).failures += 1
+                lease = self.leases.get(attempt.token)
+                if lease is None or lease.ends_at is None or event.at < lease.ends_at - CLOSE:
+                    self.tally(attempt.provider).failures += 1
 
     def remember(self, provider: str, at: datetime, *, refused: bool) -> None:
         """A purchase of some time ago."""
@@ -109,10 +116,10 @@ def scores(events: Iterable[Event], now: datetime) -> tuple[ProviderScore, ...]:
     """The score of every provider that anything was bought from, or tried to be, by name.
 
     Failures per node-hour are (1 + failures) / (6 300 + node-hours), the mean of a gamma prior of one failure at the
-    usual rate: a failure is an attempt that had to go on elsewhere without a notice of reclaim and without being asked
-    to stop, on machines that are not spot; of many nodes the first counts. None where no such machine was ever held.
-    The share of refused purchases is r / (r + bought + 2), where each counts half after six hours, so that it fades
-    with the shortage; quotas are the user's own and do not count.
+    usual rate: a failure is an attempt that had to go on elsewhere without a notice of reclaim, without being asked to
+    stop and before its lease was to end, on machines that are not spot; of many nodes the first counts. None where no
+    such machine was ever held. The share of refused purchases is r / (r + bought + 2), where each counts half after six
+    hours, so that it fades with the shortage; quotas are the user's own and do not count.
     """
     fold = _Fold(now)
     for event in events:
