@@ -12,7 +12,8 @@ wanted=()
 command -v sshd >/dev/null || wanted+=(openssh-server)
 command -v ssh >/dev/null || wanted+=(openssh-client)
 [ "$(id -u)" != 0 ] || command -v ip >/dev/null || wanted+=(iproute2) # networks of namespaces are made by root alone
-for daemon in munged:munge slurmctld:slurmctld slurmd:slurmd sbatch:slurm-client slurmrestd:slurmrestd; do # run by root alone
+for daemon in munged:munge slurmctld:slurmctld slurmd:slurmd sbatch:slurm-client slurmrestd:slurmrestd \
+  slurmdbd:slurmdbd mariadbd:mariadb-server-core my_print_defaults:mariadb-client-core; do # run by root alone
   [ "$(id -u)" != 0 ] || command -v "${daemon%%:*}" >/dev/null || wanted+=("${daemon#*:}")
 done
 [ "$(id -u)" != 0 ] || compgen -G "/usr/lib/*/slurm-wlm/auth_jwt.so" >/dev/null || wanted+=(slurm-wlm-jwt-plugin)

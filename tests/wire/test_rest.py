@@ -133,6 +133,15 @@ def test_a_vendor_that_asks_for_hours_is_not_waited_for(rest: Rest, vendor: Vend
     assert (clock.now(), len(vendor.asked)) == (began, 1)
 
 
+def test_a_refusal_in_plain_words_is_judged_by_its_status(rest: Rest, vendor: Vendor) -> None:
+    words = ((b"content-type", b"text/plain"),)
+    vendor.answers = [Canned(401, b"Authentication failure", words), Canned(200, b"Welcome", words)]
+    with pytest.raises(AuthError, match="401"):
+        rest.write("POST", "/x")
+    with pytest.raises(TransientError, match="broken JSON"):
+        rest.write("POST", "/x")
+
+
 def test_a_write_is_sent_once_whatever_happens(rest: Rest, vendor: Vendor) -> None:
     for answer in (Canned(500, b"{}"), Canned(200, b'{"ok": true}', lacking=3)):
         vendor.asked.clear()
