@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.errors import TransientError
+from orchestrator.domain.errors import ProviderError, TransientError
 from orchestrator.domain.job import Handle, Job, JobState, JobStatus
 from orchestrator.domain.lease import Lease
 from orchestrator.domain.workload import Checkpointing, Program
 from orchestrator.kit.shell import ssh
+from orchestrator.kit.shell.local import LocalShell
 from orchestrator.runtime.launchers.ssh import launcher as launching
 from orchestrator.runtime.launchers.ssh.connect import Machines as Shells
 from orchestrator.runtime.launchers.ssh.launcher import SshLauncher
@@ -30,7 +31,7 @@ from tests.e2e.link import Link
 from tests.e2e.machines import Machines, resolve
 
 MARK = "import os; open(os.environ['ISOFLOP_CHECKPOINT_DIR'] + '/starts', 'a').write('x')"
-FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+FAKETIME = next(map(str, Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), "libfaketime.so.1")
 MIB = 1 << 20
 
 
@@ -106,7 +107,9 @@ class Worlds:
 @pytest.fixture
 def worlds(tmp_path: Path) -> Iterator[Worlds]:
     with ExitStack() as stack:
-        yield Worlds(tmp_path, stack)
+        folder = tmp_path / "Müller"
+        folder.mkdir()
+        yield Worlds(folder, stack)
 
 
 def needed(program: str, package: str) -> str:
@@ -243,3 +246,153 @@ def test_a_server_that_refuses_more_connections_is_transient(worlds: Worlds) -> 
             each.close()
     assert world.ended(world.start(lease, world.job(MARK), tries=10)).exit_code == 0
     assert (world.checkpoints / "starts").read_text() == "x"
+
+
+NASTY = ["a b", "'", '"$HOME`id`"', "x\ny", "ä😀", "!history", "", "-n", "\\", "*", "~", "%s", "\udcff"]
+NOISE = {
+    "bash": (".bashrc", "echo 'Welcome!'; echo noise >&2; printf 'no end of line'; cd /tmp; umask 0\n"),
+    "fish": (".config/fish/config.fish", "echo 'Welcome!'; echo noise >&2; printf 'no end of line'; cd /tmp\n"),
+    "tcsh": (".tcshrc", "echo 'Welcome!'; printf 'no end of line'; cd /tmp\n"),
+    "dash": (".profile", "echo 'Welcome!'\n"),
+}
+
+
+def of_shell(folder: Path, shell: str) -> str:
+    """The configuration of a server whose users log in with `shell`, in the home `folder`.
+
+    sshd passes its command to the login shell of the test's user, which is one for all; the command that it is forced
+    to passes ours on as that shell's.
+    """
+    path = needed(shell, Path(shell).name)
+    run = folder.with_name(f"{Path(shell).name}-login")
+    run.write_text(f'#!/bin/sh\nexec {path} -c "$SSH_ORIGINAL_COMMAND"\n')
+    run.chmod(0o755)
+    return f'SetEnv "HOME={folder}" "LC_ALL=C"\nForceCommand exec {run}\n'
+
+
+@pytest.mark.parametrize("shell", sorted(NOISE))
+def test_every_login_shell_with_noisy_start_up_files_hands_on_every_string(
+    tmp_path: Path, worlds: Worlds, shell: str
+) -> None:
+    home = tmp_path / "a home"
+    start_up = home / NOISE[shell][0]
+    start_up.parent.mkdir(parents=True)
+    start_up.write_text(NOISE[shell][1])
+    world = worlds({0: of_shell(home, shell)})
+    noisy = b"Welcome" in sshd.run(world.machines.endpoint(0), ["true"], tmp_path).stdout.encode()
+    assert noisy or shell == "dash"  # which reads no start-up file for a command
+    odd = os.fsdecode(b"no utf-8 \xff'\n\"$")
+    (world.work / odd).write_text("odd")
+    code = """
+import os, shutil, sys
+print([os.fsencode(each) for each in sys.argv[1:]], os.environb[b"ODD"], os.listdir(b"."), os.environ["CANARY"] != "")
+shutil.copy(os.listdir(".")[0], os.environ["ISOFLOP_CHECKPOINT_DIR"])
+raise SystemExit(7)
+"""
+    env, secrets = (("ODD", "".join(NASTY)),), (("CANARY", "env:CANARY"),)
+    handle = world.start(world.machines.lease(), world.job(code, *NASTY, env=env, secrets=secrets))
+    assert world.ended(handle).exit_code == 7
+    raw = [os.fsencode(each) for each in NASTY]
+    assert world.log(handle).decode() == f"{raw} {b''.join(raw)} {[os.fsencode(odd)]} True\n"
+    assert (world.checkpoints / odd).read_text() == "odd"
+
+
+def test_a_login_shell_that_lets_nobody_in_is_named_with_what_it_says(tmp_path: Path, worlds: Worlds) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    world = worlds({0: of_shell(home, "/usr/sbin/nologin")})
+    with pytest.raises(TransientError, match=r"its login shell runs no command: This account is .*not available"):
+        world.launcher.start(world.machines.lease(), world.job(MARK))
+
+
+@pytest.mark.parametrize("python", ["3.6", "3.7"])
+def test_strings_arrive_on_old_pythons_without_a_locale(worlds: Worlds, tmp_path: Path, python: str) -> None:
+    found = sorted(Path.home().glob(f".pyenv/versions/{python}.*/bin"))
+    if not found:
+        pytest.skip(f"no Python {python} is here")
+    world = worlds(
+        {0: f'SetEnv "HOME={tmp_path}" "LC_ALL=C" "PATH={found[0]}:{os.environ["PATH"]}" "PYTHONCOERCECLOCALE=0"\n'}
+    )
+    (world.work / "ä 😀").write_text("data")
+    code = """
+import os, sys
+print(sys.version[:3], [os.fsencode(each) for each in sys.argv[1:]], os.environb[b'ODD'], os.listdir(b'.'))
+"""
+    job = world.job("", command=("python3", "-c", code, *NASTY), env=(("ODD", "".join(NASTY)),))
+    handle = world.start(world.machines.lease(), job)
+    assert world.ended(handle).exit_code == 0, world.log(handle)
+    raw = [os.fsencode(each) for each in NASTY]
+    assert world.log(handle).decode() == f"{python} {raw} {b''.join(raw)} {['ä 😀'.encode()]}\n"
+
+
+def test_machines_whose_clocks_are_an_hour_off_work_as_others_do(
+    worlds: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launching, "PULL_AT_LEAST_S", 0.02)
+    library = needed(FAKETIME, "libfaketime")
+    worlds_clock = {
+        number: f'SetEnv "LD_PRELOAD={library}" "FAKETIME={ahead}" "FAKETIME_DONT_RESET=1"\n'
+        for number, ahead in enumerate(("+3600", "-3600"))
+    }
+    world = worlds(worlds_clock)
+    (world.work / "gate.py").write_text("")
+    code = """
+import json, os, pathlib, signal, sys, time
+home = pathlib.Path(os.environ["ISOFLOP_CHECKPOINT_DIR"])
+rank = int(os.environ["RANK"])
+print(f"rank {rank} at {time.time():.0f}", flush=True)
+state = home / "state"
+steps = json.loads(state.read_text()) if state.exists() else []
+def save(*_):
+    if rank == 0:
+        (home / "draft").write_text(json.dumps([*steps, os.environ["ISOFLOP_ATTEMPT"]]))
+        os.replace(home / "draft", state)
+    sys.exit(143)
+signal.signal(signal.SIGTERM, save)
+if len(steps) == 2:
+    time.sleep(0.5 if rank else 0.0)
+    sys.exit(5 + rank)
+while True: time.sleep(0.05)
+"""
+    saved = world.checkpoints / "state"
+    first, second = (world.machines.endpoint(number) for number in (0, 1))
+    # An hour ahead, then an hour behind: of two states the later is not the one with the later clock.
+    for attempt, point in ((1, first), (2, second)):
+        lease = replace(world.machines.lease(), endpoints=(point,))
+        handle = world.start(lease, world.job(code, attempt=attempt, checkpoint=Checkpointing(interval_s=0.08)))
+        until(lambda handle=handle: b"rank 0" in world.log(handle))  # type: ignore[misc]
+        off_s = float(world.log(handle).split()[-1]) - time.time()
+        assert abs(abs(off_s) - 3600) < 60
+        assert world.launcher.poll(handle).state is JobState.RUNNING
+        world.launcher.stop(handle, grace_s=20.0)
+        assert world.ended(handle).exit_code == 143
+    assert saved.read_text() == '["1", "2"]'
+    handle = world.start(world.machines.lease(2), world.job(code, attempt=3))
+    assert world.ended(handle).exit_code == 5  # of the node that failed first
+
+
+def test_a_disk_that_cannot_be_written_is_named(worlds: Worlds) -> None:
+    world = worlds()
+    lease, root = world.machines.lease(), world.machines.root(0)
+    assert world.ended(world.start(lease, world.job(MARK))).exit_code == 0
+    here = LocalShell("local")
+    mounted = here.run(("mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(root)))
+    if not mounted.ok:
+        assert not os.environ.get("CI"), mounted.trouble
+        pytest.skip(f"no disk can be mounted here: {mounted.trouble}")
+    try:
+        with pytest.raises(ProviderError, match="Read-only") as refused:  # not even our agent
+            world.launcher.start(lease, world.job(MARK, attempt=2))
+        assert not isinstance(refused.value, TransientError)
+    finally:
+        here.run(("umount", "-l", str(root)))
+    for command in (("mount", "--bind", str(root), str(root)), ("mount", "-o", "remount,ro,bind", str(root))):
+        assert here.run(command).ok
+    try:
+        with pytest.raises(ProviderError, match="Read-only") as refused:
+            world.launcher.start(lease, world.job(MARK, attempt=2))
+        assert not isinstance(refused.value, TransientError)
+    finally:
+        here.run(("umount", "-l", str(root)))
+    assert world.ended(world.start(lease, world.job(MARK, attempt=2))).exit_code == 0
+    assert (world.checkpoints / "starts").read_text() == "xx"

@@ -322,6 +322,29 @@ def test_a_full_disk_is_told_and_another_host_is_taken(yard: Yard, hub: Hub, clo
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+def test_a_host_whose_folder_cannot_be_written_takes_no_lease_and_another_does(
+    yard: Yard, hub: Hub, clock: FakeClock
+) -> None:
+    if not is_root():
+        pytest.skip("only root can mount the folder of this test read-only")
+    provider, folder = yard.provider(ME, hub, clock), str(yard.hosts[0].folder)
+    provider.release(buy(provider).id)  # it was fine before
+    try:
+        subprocess.run(["mount", "--bind", folder, folder], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True, capture_output=True)
+        lease = buy(provider)
+        assert lease.endpoints[0].port == yard.hosts[1].port
+        with pytest.raises(CapacityError, match=r"host-0: .*the disk is full or read-only \(.*Read-only"):
+            buy(provider, 2, "another")
+        assert locked(yard) == ["host-1"]
+        assert [each.id for each in provider.leases()] == [lease.id]
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
 def test_noisy_start_up_files_change_nothing(yard: Yard, hub: Hub, clock: FakeClock) -> None:
     for name in (".bashrc", ".profile", ".kshrc", ".zshenv"):
         (yard.hosts[0].home / name).write_text('echo "Welcome! {lock: yes}"; echo noise >&2\n')

@@ -178,8 +178,9 @@ class Hub:
             self._forget(address, connection)
             raise TransientError(self._provider, f"{address.label}: the connection was lost while a command ran")
         if stdout is None:
-            last = outputs[1].decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {code}"]
-            raise TransientError(self._provider, f"{address.label}: its login shell runs no command: {last[0]}", 60.0)
+            said = [line for output in outputs for line in output.decode(errors="replace").strip().splitlines()]
+            last = said[-1] if said else f"exit code {code}"
+            raise TransientError(self._provider, f"{address.label}: its login shell runs no command: {last}", 60.0)
         return Done(code, stdout, stderr or b"")
 
     async def _path(self, address: Address, each_way: int, timeout_s: float) -> Path:

@@ -333,6 +333,21 @@ def _exactly(size: int) -> bytes:
     return data
 
 
+def escaped(said: Any) -> Any:
+    """What was said, with each byte of a string that is no ASCII as a surrogate.
+
+    So strings mean the same bytes as paths, arguments and variables whatever the locale is, if there is one at all.
+    Entries of trees stay: `files` names them by their bytes anyway.
+    """
+    if isinstance(said, str):
+        return files.named(said).decode("ascii", "surrogateescape")
+    if isinstance(said, list):
+        return [escaped(each) for each in said]
+    if isinstance(said, dict):
+        return {escaped(name): value if name == "trees" else escaped(value) for name, value in said.items()}
+    return said
+
+
 VERBS: Dict[str, Callable[[Said], Any]] = {
     verb.__name__: verb for verb in (prepare, want, put, lay, tree, get, start, poll, stop, abandon)
 }
@@ -346,7 +361,7 @@ def main(arguments: List[str]) -> int:
         return ray_gang.main(arguments[1:])
     data = b""
     try:
-        said = json.loads(_exactly(int(sys.stdin.buffer.readline())).decode())
+        said = escaped(json.loads(_exactly(int(sys.stdin.buffer.readline())).decode()))
         answer = VERBS[arguments[0]](said)
         answer, data = answer if isinstance(answer, tuple) else (answer, b"")
         told: Said = {"ok": answer}
@@ -356,7 +371,7 @@ def main(arguments: List[str]) -> int:
         told = {"error": {"code": "unsafe", "detail": str(error)}}
     except OSError as error:
         code = errno.errorcode.get(error.errno or 0, "EIO")
-        where = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+        where = files.shown(os.fsencode(error.filename)) if isinstance(error.filename, (str, bytes)) else ""
         told = {"error": {"code": code, "detail": (error.strerror or str(error)) + (where and ": " + where)}}
     sys.stdout.buffer.write(json.dumps(told).encode("ascii") + b"\n" + data)
     sys.stdout.buffer.flush()
