@@ -343,8 +343,10 @@ class Cluster:
     def _cancel(self) -> None:
         jobs = self._jobs()
         if jobs:
-            self.run("scancel", "--signal=KILL", "--full", *jobs)
-            self.run("scancel", *jobs)
+            with suppress(subprocess.SubprocessError):  # newer versions complain about jobs that have ended
+                self.run("scancel", "--signal=KILL", "--full", *jobs)
+            with suppress(subprocess.SubprocessError):
+                self.run("scancel", *jobs)
 
     def _idle(self) -> int:
         found = self.run("sinfo", "-h", "-N", "-p", "spot", "-o", "%N %T").splitlines()
