@@ -23,6 +23,7 @@ POLL_S = 0.05
 END_S = 20.0
 ASK_S = 120.0
 TAIL_LINES = 20
+PORTS = (10_000, 20_000)
 FOREVER = str(10**8)  # seconds: not Ray but the job's supervisor counts the grace
 MARK = "ISOFLOP_RAY"  # a variable that Ray and all it runs have, and nobody else
 # A program of Ray is one process, and what runs elsewhere are its tasks: they are not told to be ranks of a gang.
@@ -184,10 +185,12 @@ def _ours(job: Path) -> Set[int]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on now, and that no kernel hands out: Ray takes dozens of those."""
+    while True:
+        port = PORTS[0] + int.from_bytes(os.urandom(4), "big") % (PORTS[1] - PORTS[0])
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return port
 
 
 def _apart() -> None:
