@@ -86,7 +86,8 @@ def out_of_patience(draft: Draft, attempt: Attempt) -> bool:
     if ends is not None:
         return draft.now > ends + timedelta(seconds=draft.rules.stop_patience_s)
     tries = draft.tries(attempt.token)
-    return tries is not None and tries.calls >= draft.rules.calls
+    most = draft.rules.lost_calls if draft.lost(attempt) else draft.rules.calls
+    return tries is not None and tries.calls >= most
 
 
 def stop_deadline(draft: Draft, attempt: Attempt) -> datetime:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -254,4 +255,6 @@ def _ip(*orders: str, pid: int = 0) -> None:
 
 
 if __name__ == "__main__":
+    with suppress(PermissionError):
+        os.nice(-10)  # whoever waits for a core here is further away than it shall be
     Carrier().run()

@@ -138,11 +138,20 @@ def test_a_job_that_nobody_can_reach_holds_nobody_up_for_ever() -> None:
     scene.to_running()
     scene.step(sights=scene.shown())
     scene.step(sights=scene.empty())
-    for _ in range(scene.rules.calls):
+    for call in range(1, scene.rules.lost_calls + 1):
         scene.step(doubtful(scene.action(Stop)))
         scene.step()
+        assert len(scene.told(JobEnded)) == (call == scene.rules.lost_calls)
     assert scene.told(JobEnded)[-1].exit_code is None
     assert scene.state is RunState.RECOVERING
+
+
+def test_a_machine_that_is_still_leased_is_asked_more_often_to_end_its_job() -> None:
+    scene = reclaimed(in_s=3600.0)
+    for call in range(1, scene.rules.calls + 1):
+        scene.step(doubtful(scene.action(Stop)))
+        scene.step()
+        assert len(scene.told(JobEnded)) == (call == scene.rules.calls)
 
 
 def test_patience_with_a_job_counts_from_the_delivery_of_the_request() -> None:
