@@ -110,13 +110,18 @@ def test_a_lease_of_a_preemptible_partition_is_announced_and_taken_by_a_job_that
         seller.release(lease.id)
 
 
-def test_a_lease_ends_with_its_walltime_and_says_so_before(cluster: slurm.Cluster, tmp_path: Path) -> None:
+def test_a_lease_says_when_its_walltime_ends_and_is_not_asked_back_from_its_start(
+    cluster: slurm.Cluster, tmp_path: Path
+) -> None:
     seller, clock = provider(cluster, tmp_path, warn_s=120.0), SystemClock()
-    lease = seller.acquire(offer(seller, "small", 1), 1, token="short", boot=Boot(lifetime_s=60.0))
-    until(lambda: bool(seller.reclaims()))
-    (note,) = seller.reclaims()
-    assert note.lease_id == lease.id
-    assert timedelta(seconds=0) < note.at - clock.now() <= timedelta(seconds=61)
+    assert offer(seller, "small", 1).max_lease_s == 86400.0 - 120.0
+    assert offer(seller, "spot", 1).max_lease_s == 4 * 3600.0 - 120.0
+    seller.acquire(offer(seller, "small", 1), 1, token="short", boot=Boot(lifetime_s=60.0))
+    (lease,) = seller.leases()
+    assert lease.ends_at is not None
+    assert timedelta(seconds=30) < lease.ends_at - clock.now() <= timedelta(seconds=61)
+    assert lease.offer.max_lease_s == 45.0  # a minute is what was asked for
+    assert (lease.state, seller.reclaims()) == (LeaseState.READY, [])
 
 
 def test_a_node_that_dies_takes_its_lease_with_it(cluster: slurm.Cluster, tmp_path: Path) -> None:
