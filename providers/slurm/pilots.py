@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from orchestrator.domain.lease import Endpoint, Lease, LeaseState, ReclaimNotice
 from orchestrator.domain.records import dump_lease, load_lease
 from providers.slurm.records import QueuedJob
-from providers.slurm.settings import NAME, SiteSettings, parts
+from providers.slurm.settings import NAME, PBS, SiteSettings, parts
 from providers.slurm.translate import warned_s
 
 PREFIX = "isoflop"
@@ -70,7 +71,13 @@ def ours(jobs: Iterable[QueuedJob], owner: str, site: SiteSettings, now: datetim
             continue
         if lease.owner == owner:
             found.append(Pilot(job, _current(job, lease, site, now)))
-    return sorted(found, key=lambda pilot: int(pilot.job.id))
+    return sorted(found, key=_number)
+
+
+def _number(pilot: Pilot) -> int:
+    """The older, the lower; PBS puts its server's name behind it."""
+    digits = re.match(r"\d+", pilot.job.id)
+    return int(digits[0]) if digits else 0
 
 
 def _current(job: QueuedJob, lease: Lease, site: SiteSettings, now: datetime) -> Lease:
@@ -111,6 +118,8 @@ def endpoints(job: QueuedJob, lease: Lease, site: SiteSettings) -> tuple[Endpoin
     """One for each machine, reached through the login node, if that is not this machine."""
     if len(job.nodes) != lease.nodes:
         return ()
+    if site.system == PBS:
+        return tuple(_over_ssh(node, lease, site) for node in job.nodes)
     conf = (("SLURM_CONF", site.slurm_conf),) if site.slurm_conf else ()
     return tuple(
         Endpoint(
@@ -122,6 +131,14 @@ def endpoints(job: QueuedJob, lease: Lease, site: SiteSettings) -> tuple[Endpoin
         )
         for node in job.nodes
     )
+
+
+def _over_ssh(node: str, lease: Lease, site: SiteSettings) -> Endpoint:
+    """A machine that is logged in to through the login node; its folder may be on a file system that all share."""
+    user, _, _ = parts(site.login)
+    key = site.node_host_key(node)
+    found = _endpoint(f"{user}@{node}", key, site.identity, login(site))
+    return replace(found, path=f"{site.folder}/leases/{lease.id}/{node}")
 
 
 def login(site: SiteSettings) -> Endpoint | None:

@@ -33,6 +33,7 @@ class Node:
     features: tuple[str, ...] = ()
     usable: bool = True
     version: str = ""
+    divisible: bool = True  # some of its GPUs may be sold apart from the others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NAME = "slurm"
 HOURS_PER_YEAR = 8766.0
+SLURM, PBS = "slurm", "pbs"
 NO_TOKEN = "none"  # noqa: S105 - a word of the settings
 C = TypeVar("C", bound="DataclassInstance")
 
@@ -30,6 +31,12 @@ def _tables(kind: type[C]) -> Callable[[object, str], object]:
         return tuple(read(kind, table, where=f"{place}[{number}]") for number, table in enumerate(tables))
 
     return reader
+
+
+def _keys(value: object, place: str) -> Mapping[str, str]:
+    if not isinstance(value, Mapping) or not all(isinstance(each, str) and each for each in (*value, *value.values())):
+        raise ConfigError(f"{place} is a table of host keys by machine, not {value!r}")
+    return dict(value)
 
 
 def _words(value: object, place: str) -> tuple[str, ...]:
@@ -85,6 +92,7 @@ class SiteSettings:
     """One Slurm cluster, and how it is reached."""
 
     name: str = ""  # the region of its offers
+    system: str = "slurm"  # or "pbs": docs/providers/pbs.md
     login: str = ""  # "user@host" or "user@host:port"; "" where Slurm's commands run on this machine
     identity: str = ""  # the file of the private key
     host_key: str = ""  # of the login node, "ssh-ed25519 AAAA..."
@@ -96,6 +104,11 @@ class SiteSettings:
     rest: str = ""  # slurmrestd, as the login node reaches it: "http://127.0.0.1:6820" or "unix:/path"; "" is commands
     rest_token: str = ""  # a reference; "" is one that `scontrol token` makes, "none" that the socket knows us
     rest_user: str = ""  # who we are there, where the token does not say
+    gpu_resource: str = "ngpus"  # of PBS: the resource that counts GPUs
+    gpu_kind: str = "gpu_model"  # of PBS: the resource that says which
+    node_host_keys: Mapping[str, str] = field(
+        default_factory=dict, metadata={"read": _keys}
+    )  # of PBS: by machine, or "*"
     partitions: tuple[str, ...] = field(default=(), metadata={"read": _words})  # () is every one that is up
     account: str = ""
     qos: str = ""
@@ -124,9 +137,27 @@ class SiteSettings:
                         f"the host key of {login} is needed: ssh-keyscan shows it; compare it with the site's"
                     )
         self._check_rest()
+        self._check_system()
         words = [rate.gres for rate in self.rates]
         if len(words) != len(set(words)):
             raise ValueError("two rates are of the same gres")
+
+    def node_host_key(self, node: str) -> str:
+        """The host key of a machine that is logged in to, or ""."""
+        return self.node_host_keys.get(node) or self.node_host_keys.get("*", "")
+
+    def _check_system(self) -> None:
+        if self.system not in {SLURM, PBS}:
+            raise ValueError(f'system is "{SLURM}" or "{PBS}", not {self.system!r}')
+        if self.system == SLURM and self.node_host_keys:
+            raise ValueError(f'node_host_keys are of a site whose system is "{PBS}"')
+        if self.system == PBS and (self.rest or self.qos or self.slurm_conf):
+            raise ValueError("rest, qos and slurm_conf are Slurm's")
+        if self.system == PBS and not self.login:
+            raise ValueError("a site with PBS needs a login node: its machines are logged in to through it")
+        for name in (self.gpu_resource, self.gpu_kind):
+            if not name.replace("_", "").isalnum():
+                raise ValueError(f"a resource of PBS is a word of letters, digits and '_', not {name!r}")
 
     def _check_rest(self) -> None:
         if not self.rest:

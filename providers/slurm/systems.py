@@ -10,13 +10,16 @@ from orchestrator.domain.secret import Secret
 from orchestrator.kit.shell.command import Forwards, Shell
 from providers.slurm.batch import Batch
 from providers.slurm.client import Client
+from providers.slurm.pbs import PbsClient
 from providers.slurm.restd import RestClient
-from providers.slurm.settings import NO_TOKEN, SiteSettings, rest_place
+from providers.slurm.settings import NO_TOKEN, PBS, SiteSettings, rest_place
 from providers.slurm.tokens import GivenToken, MadeToken, NoToken, Tokens
 
 
 def connect(site: SiteSettings, shell: Shell, *, secret: Callable[[str], Secret], clock: Clock) -> Batch:
     """The batch system of `site`, where `shell` runs commands."""
+    if site.system == PBS:
+        return PbsClient(site, shell)
     commands = Client(site, shell)
     if not site.rest:
         return commands

@@ -103,7 +103,8 @@ def _shapes(partition: str, node: Node) -> list[Shape]:
     total = sum(node.gpus.values())
     found = []
     for word, count in node.gpus.items():
-        for size in sorted({2**power for power in range(count.bit_length())} | {count} if count else ()):
+        parts = {2**power for power in range(count.bit_length())} if node.divisible else set()
+        for size in sorted(parts | {count} if count else ()):
             share = size / total
             found.append(
                 Shape(
@@ -143,7 +144,7 @@ def _sale(site: SiteSettings, partition: Partition, shape: Shape, hosts: Sequenc
         boot_s=site.boot_s,
         min_billing_s=0.0,
         observed_at=now,
-        source=f"scontrol of {site.name}, at its owner's rates",
+        source=f"the batch system of {site.name}, at its owner's rates",
         max_lease_s=usable_s(site, longest_s),
     )
     return Sale(offer=offer, shape=shape, most_nodes=most, walltime_s=longest_s)
