@@ -37,6 +37,7 @@ class BookBuilder:
         self._fabrics: dict[tuple[str, str], str] = {}
         self._words: list[tuple[str, ...]] = []  # rows of WORD_COLUMNS
         self._numbers: list[tuple[float, ...]] = []  # rows of NUMBERS
+        self._lease_s: dict[int, float] = {}  # by row, where a lease ends
 
     def __len__(self) -> int:
         return len(self._words)
@@ -68,6 +69,7 @@ class BookBuilder:
         bucket: int | None,
         observed_at: datetime,
         source: str,
+        max_lease_h: float | None = None,
     ) -> None:
         """Add one offer. `bucket` is Spot Advisor's; only spot offers have a hazard from it."""
         facts = self._vendors.facts(provider)
@@ -78,6 +80,8 @@ class BookBuilder:
         fabric = self._fabric(provider, instance_type)
         lost_per_hour = hazard.per_hour(bucket) if known_hazard and bucket is not None else _certain(billing)
         seconds = int(observed_at.timestamp())
+        if max_lease_h is not None:
+            self._lease_s[len(self._words)] = 3600.0 * max_lease_h
         self._words.append((*word_row, accelerator, facts.tier.value, fabric, source))
         self._numbers.append(
             (gpus, usd_per_hour, vcpus, host_memory_gib, lost_per_hour, facts.boot_s, least_s, UNKNOWN, seconds)
@@ -92,6 +96,10 @@ class BookBuilder:
         numbers = dict(zip(NUMBERS, zip(*self._numbers, strict=True), strict=True))
         columns |= {name: np.array(numbers[name], np.float64) for name in FLOAT_COLUMNS}
         columns |= {name: np.array(numbers[name], np.int64) for name in INT_COLUMNS}
+        if self._lease_s:
+            lease_s = np.full(len(self), nan)
+            lease_s[list(self._lease_s)] = list(self._lease_s.values())
+            columns["max_lease_s"] = lease_s
         return OfferBook.from_columns(columns).sort()
 
     def _fabric(self, provider: str, instance_type: str) -> str:

@@ -198,6 +198,7 @@ class _Reading:
                 vcpus=row.vcpus,
                 host_memory_gib=row.host_memory_gib,
                 bucket=row.bucket,
+                max_lease_h=row.max_lease_h,
                 observed_at=price.observed_at,
                 source=price.source,
             )

@@ -18,6 +18,7 @@ OPTIONAL = (
     "mem_gib",
     "currency",
     "interrupt_idx",
+    "max_lease_h",
     "od_source",
     "od_as_of",
     "spot_source",

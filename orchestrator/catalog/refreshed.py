@@ -124,9 +124,12 @@ def supersede(listed: OfferBook, refreshed: Sequence[Refreshed]) -> OfferBook:
     return OfferBook.merge(books)
 
 
+LASTING = "max_lease_s"  # of the columns that a book may lack: a rule of the place, not of the hour
+
+
 def _lasting(book: OfferBook) -> OfferBook:
     """What stays true of offers for longer than a few minutes."""
-    columns = {name: column for name, column in book.columns().items() if name not in OPTIONAL}
+    columns = {name: column for name, column in book.columns().items() if name not in OPTIONAL or name == LASTING}
     columns["available"] = np.full(len(book), UNKNOWN, np.int64)
     return OfferBook.from_columns(columns)
 

@@ -44,6 +44,7 @@ class Row:
     vcpus: float
     host_memory_gib: float
     bucket: int | None
+    max_lease_h: float | None
     prices: tuple[Price, ...]
 
     @property
@@ -87,6 +88,7 @@ class RowReader:
             vcpus=self._number("vcpu") or 0.0,
             host_memory_gib=self._number("mem_gib") or 0.0,
             bucket=self._bucket(),
+            max_lease_h=self._max_lease_h(),
             prices=tuple(self._price(kind, price, rate, gpus) for kind, price in stated),
         )
         if row.prices and GPU_ALONE in self._text("od_source"):
@@ -138,6 +140,13 @@ class RowReader:
             return None
         return int(number)
 
+    def _max_lease_h(self) -> float | None:
+        number = self._number("max_lease_h")
+        if number == 0:
+            self._fault("max_lease_h", "a lease of 0 hours is none: leave it empty where there is no end")
+            return None
+        return number
+
     def _rate(self) -> Rate:
         code = self._text("currency").upper() or "USD"
         rate = self._rates.get(code)
@@ -182,4 +191,4 @@ class RowReader:
 _PRICE_COLUMNS = ((Billing.ON_DEMAND, "on_demand"), (Billing.SPOT, "spot"))
 _COLUMN_OF = MappingProxyType(dict(_PRICE_COLUMNS))
 _NOTHING_AT = datetime(1970, 1, 1, tzinfo=UTC)
-_NOTHING = Row("", "", "", "", "", None, 0.0, 0.0, 0.0, None, ())
+_NOTHING = Row("", "", "", "", "", None, 0.0, 0.0, 0.0, None, None, ())

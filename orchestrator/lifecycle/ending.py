@@ -27,21 +27,17 @@ def leaves_at(draft: Draft, lease: Lease) -> datetime | None:
 
 def taken(attempt: Attempt) -> str:
     """Why the machines of an attempt that was warned are left."""
-    lease, at = attempt.lease, attempt.reclaim_at
-    known = lease is not None and lease.ends_at is not None and at is not None
-    return ENDING if known and at >= lease.ends_at - CLOSE else RECLAIMED
+    return ENDING if _close(attempt, attempt.reclaim_at) else RECLAIMED
 
 
 def ran_out(attempt: Attempt) -> bool:
     """Whether the job ended when its lease did: it was ended with it."""
-    lease, at = attempt.lease, attempt.job_ended_at
-    return lease is not None and lease.ends_at is not None and at is not None and at >= lease.ends_at - CLOSE
+    return _close(attempt, attempt.job_ended_at)
 
 
 def over(draft: Draft, attempt: Attempt) -> bool:
     """Whether the time of its lease is up."""
-    lease = attempt.lease
-    return lease is not None and lease.ends_at is not None and draft.now >= lease.ends_at - CLOSE
+    return _close(attempt, draft.now)
 
 
 def lasted(attempt: Attempt) -> bool:
@@ -49,7 +45,10 @@ def lasted(attempt: Attempt) -> bool:
 
     Such an attempt says nothing against its offer, and is none of those that a job may fail by.
     """
-    if attempt.lease is None or attempt.lease.ends_at is None or attempt.handle is None:
-        return False
-    until = attempt.reclaim_at or attempt.job_ended_at or attempt.gone_at
-    return until is not None and until >= attempt.lease.ends_at - CLOSE
+    return attempt.handle is not None and _close(attempt, attempt.reclaim_at or attempt.job_ended_at or attempt.gone_at)
+
+
+def _close(attempt: Attempt, at: datetime | None) -> bool:
+    """Whether `at` is the end of the attempt's lease, or later."""
+    ends_at = attempt.lease.ends_at if attempt.lease is not None else None
+    return ends_at is not None and at is not None and at >= ends_at - CLOSE

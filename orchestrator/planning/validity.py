@@ -28,7 +28,7 @@ def still_valid(plan: Plan, fresh: Snapshot, *, tolerance: float = 0.05) -> tupl
     best = plan.best
     if best is None:
         raise Infeasible(plan)
-    reasons = [reason for part in best.parts for reason in _moved(part, fresh, tolerance)]
+    reasons = [reason for part in best.parts for reason in _moved(part, fresh, tolerance, best.hours.p50)]
     for provider in sorted({part.offer.provider for part in best.parts}) if best.buyable else ():
         if provider not in fresh.buyable:
             why = next((f": {gap.detail}" for gap in fresh.gaps if gap.provider == provider), "")
@@ -42,7 +42,7 @@ def still_valid(plan: Plan, fresh: Snapshot, *, tolerance: float = 0.05) -> tupl
     return tuple(reasons)
 
 
-def _moved(part: Part, fresh: Snapshot, tolerance: float) -> list[Reason]:
+def _moved(part: Part, fresh: Snapshot, tolerance: float, hours: float) -> list[Reason]:
     planned = part.offer
     row = _find(planned, fresh.book)
     if row is None:
@@ -54,6 +54,12 @@ def _moved(part: Part, fresh: Snapshot, tolerance: float) -> list[Reason]:
     if now.available is not None and now.available < part.nodes:
         code = ReasonCode.TOO_FEW_NODES if now.available else ReasonCode.SOLD_OUT
         reasons.append(Reason(BY, code, f"{planned.label}: needs {part.nodes} nodes, {now.available} on sale now"))
+    ends_s, counted_s = now.max_lease_s, planned.max_lease_s
+    shorter = ends_s is not None and (counted_s is None or ends_s < counted_s * (1.0 - tolerance))
+    if shorter and ends_s is not None and hours * 3600.0 - planned.boot_s > ends_s:
+        before = "" if counted_s is None else f", not after {counted_s / 3600.0:,.3g} h"
+        detail = f"{planned.label}: a lease ends after {ends_s / 3600.0:,.3g} h now{before}"
+        reasons.append(Reason(BY, ReasonCode.LEASE_TOO_SHORT, detail))
     # Written so that a price that is no number counts as risen.
     if not now.usd_per_hour <= planned.usd_per_hour * (1.0 + tolerance):
         change = f"from {planned.usd_per_hour:g} to {now.usd_per_hour:g} USD/h"

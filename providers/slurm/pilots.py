@@ -86,7 +86,8 @@ def _current(job: QueuedJob, lease: Lease, site: SiteSettings, now: datetime) ->
     if job.state not in HELD and job.state not in COMING:  # completing, or about to be
         return replace(lease, state=LeaseState.RELEASING, endpoints=endpoints(job, lease, site))
     state = LeaseState.READY if ends(job, lease, site, now) is None else LeaseState.RECLAIMING
-    ends_at = None if job.state in COMING else job.ends_at  # of one that waits again it is a guess
+    # Of a job that waits again it is a guess, and of one that is pre-empted it is not its walltime.
+    ends_at = None if job.state in COMING or job.preempted_at is not None else job.ends_at
     return replace(lease, state=state, endpoints=endpoints(job, lease, site), ends_at=ends_at)
 
 

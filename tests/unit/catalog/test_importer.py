@@ -15,7 +15,7 @@ from orchestrator.domain.offer import Billing, Offer
 
 HEADER = (
     "provider,region,zone,instance_type,gpu,gpu_count,gpu_mem_gib,vcpu,mem_gib,on_demand,spot,currency,"
-    "interrupt_idx,od_source,od_as_of,spot_source"
+    "interrupt_idx,max_lease_h,od_source,od_as_of,spot_source"
 )
 NAMES = HEADER.split(",")
 BASE = {
@@ -32,6 +32,7 @@ BASE = {
     "spot": "0.1578",
     "currency": "USD",
     "interrupt_idx": "3.0",
+    "max_lease_h": "",
     "od_source": "a list",
     "od_as_of": "2026-07-20",
     "spot_source": "another-2025-05",
@@ -158,6 +159,8 @@ def test_a_price_that_nobody_asks_is_a_fault(tmp_path: Path, text: str, says: st
         ("gpu_mem_gib", "nan", "not a number"),
         ("interrupt_idx", "7", "0 to 4"),
         ("interrupt_idx", "1.5", "0 to 4"),
+        ("max_lease_h", "0", "a lease of 0 hours"),
+        ("max_lease_h", "-1", "negative"),
         ("currency", "XAU", "no exchange rate for 'XAU': known are EUR, USD"),
         ("od_as_of", "yesterday", "'yesterday' is not a date"),
         ("od_as_of", "2026-13", "is not a date"),
@@ -191,8 +194,8 @@ def test_one_bad_price_spoils_the_whole_row(tmp_path: Path) -> None:
 def test_a_row_of_too_few_or_too_many_fields_says_how_many(tmp_path: Path) -> None:
     report = skip(write(tmp_path, "aws,us-east-1", line() + ",more", line()))
     assert [row.message for row in report.bad] == [
-        "2 fields where the header has 16",
-        "17 fields where the header has 16",
+        "2 fields where the header has 17",
+        "18 fields where the header has 17",
     ]
     assert report.good == 1
 
@@ -388,4 +391,12 @@ def test_the_real_offers_are_imported_without_losing_a_line(shared_data: Path) -
 
 def test_the_layout_is_that_of_the_real_file(shared_data: Path) -> None:
     with gzip.open(shared_data / "offers.csv.gz", "rt", encoding="utf-8") as stream:
-        assert sorted(stream.readline().strip().split(",")) == sorted(COLUMNS)
+        assert sorted(stream.readline().strip().split(",")) == sorted(set(COLUMNS) - {"max_lease_h"})
+
+
+def test_a_lease_that_ends_is_told_of_the_offers_that_say_so_alone(tmp_path: Path) -> None:
+    report = skip(write(tmp_path, line(max_lease_h="36"), line(region="us-west-2")))
+    told = {(offer.region, offer.billing): offer.max_lease_s for offer in report.book}
+    hours = {"us-east-1": 36 * 3600.0, "us-west-2": None}
+    assert told == {(region, kind): hours[region] for region in hours for kind in (Billing.ON_DEMAND, Billing.SPOT)}
+    assert skip(write(tmp_path, line())).book.max_lease_s is None

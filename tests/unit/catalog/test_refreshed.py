@@ -114,9 +114,10 @@ def test_what_was_imported_after_the_refresh_stays() -> None:
 
 
 def test_stock_of_a_refresh_is_not_taken_for_stock_of_now() -> None:
-    fresh = told(offer(available=0, quota_nodes=3, obtainability=0.5))
+    fresh = told(offer(available=0, quota_nodes=3, obtainability=0.5, max_lease_s=60.0))
     [found] = refreshed.supersede(OfferBook.empty(), [fresh])
     assert (found.available, found.quota_nodes, found.obtainability) == (None, None, None)
+    assert found.max_lease_s == 60.0  # that is a rule, not the stock of an hour
 
 
 def test_the_market_notices_refreshed_prices_and_keeps_the_merge(

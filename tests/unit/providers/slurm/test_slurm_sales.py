@@ -249,5 +249,7 @@ def test_the_end_of_a_job_that_waits_or_goes_is_not_told() -> None:
 
 def test_a_preempted_pilot_has_until_the_end_of_its_grace_time() -> None:
     grace = job(comment=pilots.comment(lease()), preempted_at=NOW, ends_at=NOW + timedelta(seconds=90))
-    (note,) = pilots.notices(pilots.ours([grace], "me", SITE, NOW), SITE, NOW)
+    (held,) = pilots.ours([grace], "me", SITE, NOW)
+    (note,) = pilots.notices([held], SITE, NOW)
     assert note.at == NOW + timedelta(seconds=90)
+    assert held.lease.ends_at is None  # its walltime is not what ends it
