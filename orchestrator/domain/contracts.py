@@ -205,7 +205,8 @@ class Delays(Protocol):
     def delay_h(self, view: PlanView, candidates: Candidates) -> FloatArray | None:
         """Hours on top of `candidates.hours`, shape (n,), finite and at least 0; None where there are none.
 
-        Of an offer they depend on its device, their number, the fabric and the boot alone, besides the nodes.
+        Of an offer they depend on its device, their number, the fabric, the boot and how long its leases last alone,
+        besides the nodes.
         """
         ...
 

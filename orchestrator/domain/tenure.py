@@ -95,14 +95,14 @@ def tenure(workload: Workload, book: OfferBook) -> Tenure | None:
 def restarts(workload: Workload, candidates: Candidates) -> tuple[FloatArray, FloatArray] | None:
     """How many leases end while each candidate is at work, and the hours that this takes, shape (n,) each.
 
-    None where no lease ends. The hours of finite work hold them already; of a service they are those without it.
+    None where no offer says that its leases end. The hours of finite work hold them; those of a service do not.
     """
     known = tenure(workload, candidates.book)
     if known is None:
         return None
     boot_h = candidates.book.boot_s / 3600.0
     ends = known.ends_within(np.maximum(candidates.hours - boot_h, 0.0))
-    return (ends, ends * known.change_h) if ends.any() else None
+    return ends, ends * known.change_h
 
 
 def working_h(workload: Workload, candidates: Candidates) -> FloatArray:

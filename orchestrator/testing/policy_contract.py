@@ -228,6 +228,7 @@ def _offers() -> list[Offer]:
             provider="lab", region="basement", billing=Billing.OWNED, usd_per_hour=0.0, boot_s=0.0, min_billing_s=0.0
         ),
         offer(provider="zed", region="eu-central-1", instance_type="slice", gpus=0.25, usd_per_hour=1.0),
+        offer(provider="zed", instance_type="brief", usd_per_hour=24.0, max_lease_s=14400.0),
         offer(provider="zed", instance_type="day", min_billing_s=86400.0, boot_s=1800.0, interruption_rate=None),
     ]
 

@@ -140,7 +140,7 @@ def _ends(view: PlanView, candidates: Candidates) -> list[str]:
     """In how many leases the best placement is worked, where that is more than one."""
     best = candidates.take(np.arange(min(1, len(candidates))))
     found, leases = restarts(view.workload, best), tenure(view.workload, best.book)
-    if found is None or leases is None:
+    if found is None or leases is None or not found[0].any():
         return []
     count, first_h = int(found[0][0]), _span(float(leases.first_h[0]))
     if isinstance(view.workload, Inference):

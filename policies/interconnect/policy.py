@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from orchestrator.domain.knobs import configured, overridden
 from orchestrator.domain.offerbook import FloatArray
 from orchestrator.domain.reason import ReasonCode
 from orchestrator.domain.sizing import FiniteWork, Sizing
+from orchestrator.domain.tenure import tenure, working_h
 from orchestrator.domain.workload import FineTune, Training, Workload
 
 if TYPE_CHECKING:  # loaded by jobs of several nodes
@@ -108,7 +110,18 @@ class InterconnectPolicy:
         workload = view.workload
         if not isinstance(workload, Training | FineTune) or not (candidates.nodes > 1).any():
             return None
-        return self._delays(view, workload, candidates).hours(candidates)
+        leases = tenure(workload, candidates.book)
+        if leases is None:
+            return self._delays(view, workload, candidates).hours(candidates)
+        # What a lease's end takes is no work that exchanges anything; but longer work may outlive one lease more.
+        boot_h = candidates.book.boot_s / 3600.0
+        fast_h = boot_h + working_h(workload, candidates.at(candidates.hours_p10))
+        delay_h = self._delays(view, workload, candidates).hours(replace(candidates, hours_p10=fast_h))
+        if delay_h is None:
+            return None
+        work_h = working_h(workload, candidates)
+        longer: FloatArray = leases.lasts_h(work_h + delay_h) - leases.lasts_h(work_h)
+        return np.maximum(longer, 0.0)
 
     def _delays(self, view: PlanView, workload: Training | FineTune, candidates: Candidates) -> Delays:
         """Of the view's job, kept with the view: a plan asks a dozen times."""

@@ -233,3 +233,32 @@ def test_the_job_file_may_say_what_the_network_is() -> None:
     quick = replace(JOB, settings=(Setting("interconnect", "ethernet_gbit_s", 400.0),))
     assert isinstance(quick, Training)
     assert usd(planned(SLOW, job=quick)) == {"slow": 0.0}
+
+
+def test_a_delay_may_outlive_one_lease_more_and_is_worked_out_of_hours_of_work_alone() -> None:
+    plain = planned(SLOW)
+    delay_h = usd(plain)["slow"] / (4 * 32.0)
+    work_h = plain.ranked[0].hours.p50
+    assert 0.1 < delay_h < 10.0
+    ends = replace(SLOW, max_lease_s=3600.0 * (work_h + 0.5 * delay_h))  # not without the delay, but once with it
+    change_h = (30.0 + 14.0 * 6.74) / 3600.0  # the grace, and reading back
+    assert usd(planned(ends)) == pytest.approx({"slow": usd(plain)["slow"] + 4 * 32.0 * change_h})
+    never = replace(SLOW, max_lease_s=3600.0 * (work_h + 2.0 * delay_h))
+    assert usd(planned(never)) == pytest.approx(usd(plain))
+    often = planned(replace(SLOW, max_lease_s=36_000.0), job=replace(JOB, limits=Limits(deadline_s=330 * 3600.0)))
+    (placement,) = often.ranked
+    assert placement.parts[0].nodes == 4
+    assert placement.hours.p50 > work_h
+    fewer = usd(often)["slow"] / (4 * 32.0) - delay_h
+    assert fewer == pytest.approx(round(fewer / change_h) * change_h, abs=1e-6)  # ends, and no other hours
+
+
+def test_nodes_are_in_time_with_the_delay_and_with_the_ends_of_leases() -> None:
+    slow = replace(MANY, max_lease_s=20_000.0, boot_s=3600.0)
+    (placement,) = planned(slow, hold_deadline=1.0).ranked
+    (part,) = placement.parts
+    delay_h = sum(term.usd for term in placement.terms) / (part.nodes * part.offer.usd_per_hour)
+    assert delay_h > 0.0
+    assert placement.hours.p50 + delay_h <= 320.0
+    (without,) = planned(replace(slow, max_lease_s=None), hold_deadline=1.0).ranked
+    assert part.nodes > without.parts[0].nodes
