@@ -17,16 +17,22 @@ PATIENCE_S = 120.0  # Ray takes four seconds of a core to start, and two nodes o
 NEEDED = ("aiohttp_cors", "opencensus", "opentelemetry.exporter.prometheus", "prometheus_client")
 
 
+def lacking() -> str:
+    """Why no cluster can be formed of this Python's Ray; "" where it can."""
+    try:
+        missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    except ModuleNotFoundError as error:
+        missing = [str(error.name)]
+    there = (Path(sys.executable).parent / "ray").exists()
+    return "" if there and not missing else f"Ray has no Jobs API ({', '.join(missing)}): pip install 'ray[default]'"
+
+
 def needed() -> None:
     """Skip the test where Ray has no Jobs API; fail it in CI, which installs it."""
-    try:
-        lacking = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    except ModuleNotFoundError as error:
-        lacking = [str(error.name)]
-    if lacking or not (Path(sys.executable).parent / "ray").exists():
-        reason = f"Ray has no Jobs API here ({', '.join(lacking)}): pip install 'ray[default]'"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
+    reason = lacking()
+    if reason and os.environ.get("CI"):
+        pytest.fail(reason)
+    if reason:
         pytest.skip(reason)
 
 

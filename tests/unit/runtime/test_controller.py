@@ -14,7 +14,7 @@ from orchestrator.domain.errors import ConfigError, IsoflopError, UserError
 from orchestrator.domain.events import CancelAsked, ControllerNote, Event, OrphanReleased, Submitted
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.run import Run, RunState
-from orchestrator.domain.workload import Workload
+from orchestrator.domain.workload import Framework, Workload
 from orchestrator.lifecycle import billing
 from orchestrator.lifecycle.fold import fold
 from orchestrator.runtime.calls import Calls
@@ -239,6 +239,19 @@ def test_a_launcher_that_is_not_installed_is_named(stage: Stage) -> None:
     assert stage.run("run").state is RunState.FAILED
     assert "no launcher called 'fake' is installed" in stage.run("run").detail
     assert stage.market.live() == []
+
+
+def test_a_program_that_asks_for_a_framework_is_started_and_followed_by_the_launcher_of_that_name(stage: Stage) -> None:
+    ray = FakeLauncher(stage.clock, Dice(random.Random(0), chaos=0.0), lambda _: 1.0, lambda _: False)
+    ray.name = Framework.RAY.value
+    controller = stage.controller("a")
+    controller._applier._launchers["ray"] = ray
+    asking = program(command=("train",), framework=Framework.RAY)
+    stage.store.submit(Submitted(run_id="run", at=stage.clock.now(), workload=training(name="run", program=asking)))
+    stage.tick(controller, 40)
+    assert stage.run("run").state is RunState.SUCCEEDED
+    assert list(ray.jobs)
+    assert not stage.launcher.jobs
 
 
 def test_orphans_of_ours_are_released_and_told_of_once_and_others_are_left(stage: Stage) -> None:

@@ -18,7 +18,7 @@ from orchestrator.domain.job import JobState, JobStatus
 from orchestrator.domain.lease import Endpoint
 from orchestrator.kit.shell.local import LocalShell
 from orchestrator.runtime.launchers import supervisor
-from orchestrator.runtime.launchers.ssh import agent, files
+from orchestrator.runtime.launchers.ssh import agent, files, ray_api, ray_gang, ray_part
 from orchestrator.runtime.launchers.ssh.book import PIECE_BYTES, Output, Page
 from orchestrator.testing.builders import lease as a_lease
 from orchestrator.testing.launcher_contract import until
@@ -247,7 +247,7 @@ def test_what_is_kept_of_a_job_reads_back_with_its_jump(world: World) -> None:
     assert placed.nodes == (endpoint,)
 
 
-@pytest.mark.parametrize("module", [supervisor, agent, files])
+@pytest.mark.parametrize("module", [supervisor, agent, files, ray_part, ray_api, ray_gang])
 def test_what_runs_on_machines_is_written_in_python_3_6(module: object) -> None:
     path = Path(str(getattr(module, "__file__", "")))
     source = path.read_text(encoding="utf-8")

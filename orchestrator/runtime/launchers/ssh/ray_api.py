@@ -9,7 +9,7 @@ from typing import Any, Dict, Optional
 from orchestrator.runtime.launchers.ssh.ray_part import Trouble
 
 LOOK_S = 1.0  # between questions
-CALL_S = 10.0
+CALL_S = 5.0
 TRIES = 5
 Said = Dict[str, Any]
 

@@ -193,7 +193,7 @@ def run(job: Path) -> int:
     signal.signal(signal.SIGTERM, part.ask)
     try:
         return lead(part) if said["rank"] == 0 else join(part)
-    except Trouble as trouble:
+    except (Trouble, OSError) as trouble:  # of the system: a name that this machine does not know, a full disk
         _tell(str(trouble))
         return -NO_CLUSTER
     finally:

@@ -47,6 +47,7 @@ def order(lease: Lease, job: Job) -> dict[str, object]:
         "nodes": lease.nodes,
         "cpus": max(1, int(offer.vcpus)),
         "gpus": math.ceil(offer.gpus),
+        "given": sorted(name for name, _ in (*job.program.env, *job.program.secrets)),
     }
 
 

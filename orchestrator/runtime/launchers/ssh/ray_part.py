@@ -131,8 +131,11 @@ def links(job: Path, rank: int) -> List[str]:
 
 
 def environment(job: Path, said: Said) -> Dict[str, str]:
-    """What Ray, the program and its tasks see."""
-    env = {name: value for name, value in os.environ.items() if not RANKS.fullmatch(name)}
+    """What Ray, the program and its tasks see; of another Ray, whose child we may be, nothing."""
+    given = set(said["given"])
+    env = {name: value for name, value in os.environ.items() if name in given or not name.startswith("RAY_")}
+    for name in filter(RANKS.fullmatch, list(env)):
+        del env[name]
     paths = [env["PYTHONPATH"]] if env.get("PYTHONPATH") else []
     # Tasks import the modules of the work directory, wherever it is on their machine.
     own = {"PYTHONPATH": os.pathsep.join([*paths, said["workdir"]]), MARK: str(job)}
