@@ -3,69 +3,67 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from orchestrator.domain.errors import ProviderError, TransientError
-from orchestrator.kit.shell.command import Done, Shell
+from orchestrator.domain.errors import TransientError
+from orchestrator.kit.shell.command import Shell
 from providers.slurm import records
 from providers.slurm.batch import Cluster, Order
-from providers.slurm.complaints import RETRY_AFTER_S, UNKNOWN_JOB, complaint, telling
+from providers.slurm.commands import PILOT, Commands
+from providers.slurm.complaints import RETRY_AFTER_S, UNKNOWN_JOB, complaint
 from providers.slurm.records import JOB_FORMAT, Partition, QueuedJob
 from providers.slurm.settings import NAME, SiteSettings
 
 SPLIT = "@isoflop-nodes@"
 LOOK = f"scontrol -o show partition && echo {SPLIT} && scontrol -d -o show node"
-# Holds the machines until it is cancelled or its time is up; what runs on them are steps beside it.
-PILOT = b"#!/bin/sh\nexec sleep 2147483647\n"
 EXPORTED = "HOME,USER,LOGNAME,PATH,LANG"  # no other variable of ours becomes the job's, whose record Slurm keeps
 PARSED = re.compile(r"(\d+)(?:;\S*)?")
 EXPECTED = re.compile(r"to start at (\S+)")
-NOT_FOUND = 127
 
 
 class Client:
     """Commands on one site's login node; see Batch."""
 
     def __init__(self, site: SiteSettings, shell: Shell) -> None:
-        self._site, self._shell = site, shell
+        self._site, self._name = site, shell.name
         conf = {"SLURM_CONF": site.slurm_conf} if site.slurm_conf else {}
-        self._env: Mapping[str, str] = {"TZ": "UTC", "LC_ALL": "C", "SLURM_TIME_FORMAT": "standard", **conf}
+        env = {"TZ": "UTC", "LC_ALL": "C", "SLURM_TIME_FORMAT": "standard", **conf}
+        self._commands = Commands(site, shell, env, judge=complaint, buy="sbatch")
 
     def cluster(self) -> Cluster:
         """Nodes and partitions, in one command. Raises: AuthError, TransientError."""
-        done = self._run(("sh", "-c", LOOK))
+        done = self._commands.run(("sh", "-c", LOOK))
         found, split, nodes = done.text.partition(f"{SPLIT}\n")
         cluster = Cluster(records.nodes(nodes), records.partitions(found))
         if not split or not cluster.nodes or not cluster.partitions:
-            raise TransientError(NAME, f"{self._shell.name}: scontrol shows no nodes or no partitions", RETRY_AFTER_S)
+            raise TransientError(NAME, f"{self._name}: scontrol shows no nodes or no partitions", RETRY_AFTER_S)
         return cluster
 
     def partitions(self) -> list[Partition]:
         """As `cluster` has them. Raises: AuthError, TransientError."""
-        return records.partitions(self._run(("scontrol", "-o", "show", "partition")).text)
+        return records.partitions(self._commands.run(("scontrol", "-o", "show", "partition")).text)
 
     def token(self, lifespan_s: int) -> str:
         """What Slurm prints that makes us a token for slurmrestd: a secret. Raises: AuthError, TransientError."""
-        return self._run(("scontrol", "token", f"lifespan={lifespan_s}")).text
+        return self._commands.run(("scontrol", "token", f"lifespan={lifespan_s}")).text
 
     def jobs(self) -> list[QueuedJob]:
         """Jobs of our user that have not ended. Raises: AuthError, TransientError."""
-        done = self._run(("squeue", "-h", "-a", "--me", "-O", JOB_FORMAT))
+        done = self._commands.run(("squeue", "-h", "-a", "--me", "-O", JOB_FORMAT))
         try:
             return records.jobs(done.text)
         except ValueError as error:
-            raise TransientError(NAME, f"{self._shell.name}: {error}", RETRY_AFTER_S) from error
+            raise TransientError(NAME, f"{self._name}: {error}", RETRY_AFTER_S) from error
 
     def submit(self, order: Order) -> str:
         """The id of the job.
 
         Raises: CapacityError, QuotaError, AuthError; TransientError, after which it may have been submitted.
         """
-        done = self._run(("sbatch", "--parsable", *self._flags(order)), stdin=PILOT)
+        done = self._commands.run(("sbatch", "--parsable", *self._flags(order)), stdin=PILOT)
         ids = [match[1] for line in done.text.splitlines() if (match := PARSED.fullmatch(line.strip()))]
         if not ids:
-            raise TransientError(NAME, f"{self._shell.name}: sbatch told no job's id: {done.text[-200:]!r}", 1.0)
+            raise TransientError(NAME, f"{self._name}: sbatch told no job's id: {done.text[-200:]!r}", 1.0)
         return ids[-1]  # sites print advice before it
 
     def expected(self, order: Order) -> datetime | None:
@@ -73,15 +71,15 @@ class Client:
 
         Raises: CapacityError, QuotaError where it never would; AuthError, TransientError.
         """
-        done = self._run(("sbatch", "--test-only", *self._flags(order)), stdin=PILOT)
+        done = self._commands.run(("sbatch", "--test-only", *self._flags(order)), stdin=PILOT)
         match = EXPECTED.search(done.stderr.decode(errors="replace"))
         return None if match is None else records.moment(match[1])
 
     def cancel(self, job_id: str) -> None:
         """Ask for the end of a job, which may have ended before. Raises: AuthError, TransientError."""
-        done = self._shell.run(("scancel", job_id), env=self._env, timeout_s=self._site.command_timeout_s)
+        done = self._commands.attempt(("scancel", job_id))
         if not done.ok and not UNKNOWN_JOB.search(done.stderr.decode(errors="replace")):
-            raise self._error("scancel", done)
+            raise self._commands.error("scancel", done)
 
     def _flags(self, order: Order) -> tuple[str, ...]:
         account = (f"--account={self._site.account}",) if self._site.account else ()
@@ -104,17 +102,3 @@ class Client:
             *account,
             *qos,
         )
-
-    def _run(self, argv: Sequence[str], *, stdin: bytes = b"") -> Done:
-        done = self._shell.run(argv, stdin=stdin, env=self._env, timeout_s=self._site.command_timeout_s)
-        if not done.ok:
-            raise self._error(argv[0], done)
-        return done
-
-    def _error(self, command: str, done: Done) -> ProviderError:
-        """Our error for what a command complains about."""
-        said = done.stderr.decode(errors="replace").strip()
-        detail = f"{self._site.name}: {command}: {telling(said) or done.trouble}"
-        if done.code == NOT_FOUND:
-            return TransientError(NAME, f"{detail}: Slurm's commands are not on the PATH of {self._shell.name}", 60.0)
-        return complaint(said, detail, buying=command == "sbatch")

@@ -37,10 +37,12 @@ def telling(said: str) -> str:
 
 
 def complaint(said: str, detail: str, *, buying: bool) -> ProviderError:
-    """Our error for what was `said`; the order matters, for the texts are alike.
+    """Our error for what was `said`, of which `detail` and the line that tells are shown.
 
-    `buying` is of a submission: what is no other fault of it is one of what was ordered.
+    The order matters, for the texts are alike. `buying` is of a submission: what is no other fault of it is one of what
+    was ordered.
     """
+    detail += telling(said)
     if DOWN.search(said):
         return TransientError(NAME, detail, RETRY_AFTER_S)
     if not buying:

@@ -6,7 +6,6 @@ No PBS was run with it. Queues are partitions, whole machines are sold, and a pi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from orchestrator.domain.errors import (
@@ -18,10 +17,10 @@ from orchestrator.domain.errors import (
     TransientError,
 )
 from orchestrator.kit.documents import Malformed, readable
-from orchestrator.kit.shell.command import Done, Shell
+from orchestrator.kit.shell.command import Shell
 from providers.slurm import pbs_records
 from providers.slurm.batch import Cluster, Order
-from providers.slurm.client import NOT_FOUND, PILOT
+from providers.slurm.commands import PILOT, Commands
 from providers.slurm.complaints import RETRY_AFTER_S
 from providers.slurm.pbs_records import LEASE
 from providers.slurm.records import PLAIN, QueuedJob
@@ -54,12 +53,12 @@ class PbsClient:
     """Commands on one site's login node; see Batch."""
 
     def __init__(self, site: SiteSettings, shell: Shell) -> None:
-        self._site, self._shell = site, shell
-        self._env: Mapping[str, str] = {"TZ": "UTC", "LC_ALL": "C"}
+        self._site = site
+        self._commands = Commands(site, shell, {"TZ": "UTC", "LC_ALL": "C"}, judge=complaint, buy="qsub")
 
     def cluster(self) -> Cluster:
         """Machines and queues, in one command. Raises: AuthError, TransientError."""
-        done = self._run(("sh", "-c", LOOK))
+        done = self._commands.run(("sh", "-c", LOOK))
         found, split, machines = done.text.partition(f"{SPLIT}\n")
         if not split:
             raise TransientError(NAME, f"{self._site.name}: qstat and pbsnodes print something else", RETRY_AFTER_S)
@@ -78,11 +77,11 @@ class PbsClient:
 
     def jobs(self) -> list[QueuedJob]:
         """Jobs of our user that have not ended. Raises: AuthError, TransientError."""
-        done = self._shell.run(("sh", "-c", JOBS), env=self._env, timeout_s=self._site.command_timeout_s)
+        done = self._commands.attempt(("sh", "-c", JOBS))
         _, listed, text = done.text.partition(f"{LISTED}\n")
         said = done.stderr.decode(errors="replace").strip()
         if not listed or (not done.ok and not (said and all(GONE.search(line) for line in said.splitlines()))):
-            raise self._error("qselect and qstat", done)
+            raise self._commands.error("qselect and qstat", done)
         if not text.strip():  # there is none, or all have ended since
             return []
         try:
@@ -95,7 +94,7 @@ class PbsClient:
 
         Raises: CapacityError, QuotaError, AuthError; TransientError, after which it may have been submitted.
         """
-        done = self._run(("qsub", *self._flags(order)), stdin=PILOT)
+        done = self._commands.run(("qsub", *self._flags(order)), stdin=PILOT)
         ids = [line.strip() for line in done.text.splitlines() if PARSED.fullmatch(line.strip())]
         if not ids:
             raise TransientError(NAME, f"{self._site.name}: qsub told no job's id: {done.text[-200:]!r}", 1.0)
@@ -107,9 +106,9 @@ class PbsClient:
 
     def cancel(self, job_id: str) -> None:
         """Ask for the end of a job, which may have ended before. Raises: AuthError, TransientError."""
-        done = self._shell.run(("qdel", job_id), env=self._env, timeout_s=self._site.command_timeout_s)
+        done = self._commands.attempt(("qdel", job_id))
         if not done.ok and not GONE.search(done.stderr.decode(errors="replace")):
-            raise self._error("qdel", done)
+            raise self._commands.error("qdel", done)
 
     def _flags(self, order: Order) -> tuple[str, ...]:
         """See qsub(1B). One chunk for each machine, on machines apart that are ours alone."""
@@ -131,22 +130,14 @@ class PbsClient:
             *account,
         )
 
-    def _run(self, argv: Sequence[str], *, stdin: bytes = b"") -> Done:
-        done = self._shell.run(argv, stdin=stdin, env=self._env, timeout_s=self._site.command_timeout_s)
-        if not done.ok:
-            raise self._error(argv[0], done)
-        return done
 
-    def _error(self, command: str, done: Done) -> ProviderError:
-        """Our error for what a command complains about; the order matters."""
-        said = done.stderr.decode(errors="replace").strip()
-        detail = f"{self._site.name}: {command}: {done.trouble}"
-        if done.code == NOT_FOUND:
-            return TransientError(NAME, f"{detail}: PBS's commands are not on the PATH of {self._shell.name}", 60.0)
-        if DOWN.search(said):
-            return TransientError(NAME, detail, RETRY_AFTER_S)
-        if REFUSED.search(said):
-            return AuthError(NAME, detail)
-        if command != "qsub":
-            return TransientError(NAME, detail, RETRY_AFTER_S)
-        return QuotaError(NAME, detail, Scope.REGION) if QUOTA.search(said) else CapacityError(NAME, detail)
+def complaint(said: str, detail: str, *, buying: bool) -> ProviderError:
+    """Our error for what was `said`, shown with its last line; the order matters."""
+    detail += said.splitlines()[-1].strip()
+    if DOWN.search(said):
+        return TransientError(NAME, detail, RETRY_AFTER_S)
+    if REFUSED.search(said):
+        return AuthError(NAME, detail)
+    if not buying:
+        return TransientError(NAME, detail, RETRY_AFTER_S)
+    return QuotaError(NAME, detail, Scope.REGION) if QUOTA.search(said) else CapacityError(NAME, detail)

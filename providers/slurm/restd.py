@@ -16,7 +16,8 @@ from orchestrator.kit.documents import readable
 from orchestrator.kit.rest import Rest
 from providers.slurm import documents
 from providers.slurm.batch import Cluster, Order
-from providers.slurm.client import PILOT, Client
+from providers.slurm.client import Client
+from providers.slurm.commands import PILOT
 from providers.slurm.complaints import RETRY_AFTER_S, UNKNOWN_JOB, complaint
 from providers.slurm.records import QueuedJob
 from providers.slurm.settings import NAME, SiteSettings, rest_place
@@ -174,7 +175,7 @@ class RestClient:
         """The error with its site, and judged by what Slurm said."""
         detail = f"{self._site.name}: slurmrestd: {method} {what}: "
         if isinstance(error, Complained):
-            return complaint(error.said, detail + error.said, buying=buying)
+            return complaint(error.said, detail, buying=buying)
         if isinstance(error, AuthError):
             return AuthError(NAME, f"{self._site.name}: slurmrestd: {error.detail}{WHY}")
         wait_s = error.retry_after_s if isinstance(error, TransientError) else RETRY_AFTER_S

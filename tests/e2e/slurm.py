@@ -18,6 +18,9 @@ from typing import NamedTuple, Self
 
 import pytest
 
+from orchestrator.domain.contracts import Provider
+from orchestrator.domain.offer import Offer
+
 PACKAGES = "munge slurmctld slurmd slurm-client slurmrestd slurm-wlm-jwt-plugin"
 SEARCH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
@@ -128,6 +131,19 @@ def needed(*more: str, packages: str = PACKAGES) -> None:
         pytest.fail(reason)
     if reason:
         pytest.skip(reason)
+
+
+def offer(provider: Provider, zone: str, gpus: int) -> Offer:
+    """What is sold of a partition by so many GPUs a node."""
+    return next(each for each in provider.offers() if (each.zone, each.gpus) == (zone, gpus))
+
+
+def until(holds: Callable[[], bool], *, within_s: float = 60.0) -> None:
+    """Wait until `holds()`; fail where it does not come to that."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 class Cluster:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 from orchestrator.domain.contracts import Provider, ProviderContext
 from orchestrator.domain.errors import QuotaError
 from orchestrator.domain.lease import Boot, LeaseState
-from orchestrator.domain.offer import Offer
 from orchestrator.domain.secret import Secret
 from orchestrator.runtime.clock import SystemClock
 from providers.slurm.provider import create
@@ -61,18 +59,12 @@ def limits(cluster: slurm.Cluster, *values: str) -> None:
 
 def told(cluster: slurm.Cluster, limit: str) -> None:
     """The controller hears of limits from the daemon of accounts a moment later."""
-    deadline = time.monotonic() + 30.0
-    while limit not in cluster.run("scontrol", "show", "assoc_mgr", "flags=assoc", "accounts=lab", "users=root"):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def offer(provider: Provider, zone: str, gpus: int) -> Offer:
-    return next(each for each in provider.offers() if (each.zone, each.gpus) == (zone, gpus))
+    command = ("scontrol", "show", "assoc_mgr", "flags=assoc", "accounts=lab", "users=root")
+    slurm.until(lambda: limit in cluster.run(*command))
 
 
 def buy(provider: Provider, token: str, gpus: int = 1) -> str:
-    return provider.acquire(offer(provider, "batch", gpus), 1, token=token, boot=Boot()).id
+    return provider.acquire(slurm.offer(provider, "batch", gpus), 1, token=token, boot=Boot()).id
 
 
 def test_a_lease_is_bought_and_given_back_on_an_account(sell: Callable[..., Provider], cluster: slurm.Cluster) -> None:
@@ -81,10 +73,7 @@ def test_a_lease_is_bought_and_given_back_on_an_account(sell: Callable[..., Prov
     assert [(lease.id, lease.state) for lease in provider.leases()] == [(held, LeaseState.READY)]
     assert cluster.run("squeue", "-h", "-o", "%a").split() == ["lab"]
     provider.release(held)
-    deadline = time.monotonic() + 30.0
-    while provider.leases():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    slurm.until(lambda: not provider.leases())
 
 
 @pytest.mark.parametrize("wrong", [{"account": "nobodys"}, {"qos": "golden"}])
@@ -108,10 +97,7 @@ def test_one_lease_more_than_the_account_may_hold_is_our_quota_and_is_not_left_w
     held = buy(provider, "first")
     with pytest.raises(QuotaError):
         buy(provider, "second")
-    deadline = time.monotonic() + 30.0
-    while [lease.id for lease in provider.leases()] != [held]:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    slurm.until(lambda: [lease.id for lease in provider.leases()] == [held])
 
 
 def test_more_gpus_than_the_account_may_use_are_our_quota_even_where_the_site_may_queue(

@@ -86,10 +86,6 @@ def seller(cluster: slurm.Cluster, folder: Path, shell: Shell) -> SlurmProvider:
     )
 
 
-def offer(provider: SlurmProvider, zone: str, gpus: int) -> Offer:
-    return next(each for each in provider.offers() if (each.zone, each.gpus) == (zone, gpus))
-
-
 def bought(provider: SlurmProvider, wanted: Offer, token: str, seconds: float = 60.0) -> Lease:
     """As a control plane buys: the same token again for as long as it is not known what happened."""
     deadline = time.monotonic() + seconds
@@ -111,7 +107,7 @@ def test_a_controller_that_restarts_between_submission_and_answer_has_sold_once(
 ) -> None:
     shell = Struck()
     provider = seller(cluster, tmp_path, shell)
-    wanted = offer(provider, "batch", 1)
+    wanted = slurm.offer(provider, "batch", 1)
     shell.after["sbatch"] = lambda: cluster.stop("slurmctld")
     with pytest.raises(TransientError):
         provider.acquire(wanted, 1, token="once", boot=Boot())
@@ -125,7 +121,7 @@ def test_a_controller_that_restarts_between_submission_and_answer_has_sold_once(
 
 def test_a_controller_that_comes_and_goes_while_we_buy_sells_once(cluster: slurm.Cluster, tmp_path: Path) -> None:
     provider = seller(cluster, tmp_path, Struck())
-    wanted = offer(provider, "batch", 1)
+    wanted = slurm.offer(provider, "batch", 1)
     over = threading.Event()
 
     def strike() -> None:
@@ -157,7 +153,7 @@ def test_a_site_whose_sbatch_gives_advice_before_the_number_sells_that_number(
     wrapper.write_text(WRAPPER.format(sbatch=real))
     wrapper.chmod(0o755)
     provider = seller(cluster, tmp_path, Struck(f"{wrapper.parent}:{os.environ['PATH']}"))
-    lease = bought(provider, offer(provider, "small", 1), "advised")
+    lease = bought(provider, slurm.offer(provider, "small", 1), "advised")
     assert [held.id for held in provider.leases()] == [lease.id]
     assert len(cluster.run("squeue", "-h", "-o", "%i").split()) == 1
 

@@ -11,7 +11,6 @@ import pytest
 from orchestrator.domain.contracts import Provider, ProviderContext, survey
 from orchestrator.domain.errors import AuthError, CapacityError, TransientError
 from orchestrator.domain.lease import Boot, LeaseState
-from orchestrator.domain.offer import Offer
 from orchestrator.domain.secret import Secret
 from orchestrator.kit.shell.local import LocalShell
 from orchestrator.runtime.clock import SystemClock
@@ -61,17 +60,6 @@ def seller(
     return create(context)
 
 
-def offer(provider: Provider, zone: str, gpus: int) -> Offer:
-    return next(each for each in provider.offers() if (each.zone, each.gpus) == (zone, gpus))
-
-
-def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 def clients(cluster: slurm.Cluster) -> tuple[RestClient, Client]:
     site = SiteSettings(name="here", rest=cluster.rest_url, slurm_conf=str(cluster.conf), rates=(Rate("x", "", 1.0),))
     commands = Client(site, LocalShell(NAME))
@@ -84,8 +72,8 @@ def test_slurmrestd_and_the_commands_say_the_same_of_nodes_partitions_and_jobs(c
     held = rest.submit(PILOT)
     commands.submit(PILOT._replace(name="isoflop-z-z", nodes=1, gres="gpu:l4:1", partition="small"))
     waiting = rest.submit(PILOT._replace(nodes=2, gres="gpu:a100:4"))
-    until(lambda: {job.id: job.state for job in commands.jobs()}.get(held) == "RUNNING")
-    until(lambda: {job.id: job.reason for job in commands.jobs()}.get(waiting) in {"Resources", "Priority"})
+    slurm.until(lambda: {job.id: job.state for job in commands.jobs()}.get(held) == "RUNNING")
+    slurm.until(lambda: {job.id: job.reason for job in commands.jobs()}.get(waiting) in {"Resources", "Priority"})
     by_id = {job.id: job for job in rest.jobs()}
     assert by_id == {job.id: job for job in commands.jobs()}
     assert len(by_id[held].nodes) == 2
@@ -96,7 +84,7 @@ def test_slurmrestd_and_the_commands_say_the_same_of_nodes_partitions_and_jobs(c
     assert sum(node.used.get("a100", 0) for node in one.nodes) == 4
     rest.cancel(held)
     rest.cancel(waiting)
-    until(lambda: held not in {job.id for job in rest.jobs()})
+    slurm.until(lambda: held not in {job.id for job in rest.jobs()})
     rest.cancel(held)  # it has ended before
     rest.cancel("999999")
 
@@ -118,20 +106,20 @@ def test_a_site_behind_a_login_node_is_reached_over_its_connection(
             host_key=login.host_key,
             queue_up_to_s=3600.0,
         )
-        bought = provider.acquire(offer(provider, "batch", 4), 2, token="far", boot=Boot(lifetime_s=1800.0))
+        bought = provider.acquire(slurm.offer(provider, "batch", 4), 2, token="far", boot=Boot(lifetime_s=1800.0))
         (lease,) = provider.leases()
         assert (lease.id, lease.token, lease.state) == (bought.id, "far", LeaseState.READY)
         assert sorted(node.address for node in lease.endpoints) == ["a100-0", "a100-1"]
-        waits = offer(provider, "batch", 4)  # by the login node's command: slurmrestd has none for it
+        waits = slurm.offer(provider, "batch", 4)  # by the login node's command: slurmrestd has none for it
         assert (waits.available, waits.boot_s > 0) == (None, True)
         machines.kill(0)
         with pytest.raises(TransientError):
             provider.leases()
         machines.revive(0)
-        until(lambda: _answers(provider))
+        slurm.until(lambda: _answers(provider))
         assert [held.id for held in provider.leases()] == [lease.id]
         provider.release(lease.id)
-        until(lambda: not provider.leases())
+        slurm.until(lambda: not provider.leases())
 
 
 def _answers(provider: Provider) -> bool:
@@ -146,7 +134,7 @@ def test_a_slurmrestd_that_is_down_is_transient_and_a_slurmctld_that_is_down_is_
     cluster: slurm.Cluster, tmp_path: Path
 ) -> None:
     provider = seller(cluster, tmp_path)
-    lease = provider.acquire(offer(provider, "small", 2), 1, token="kept", boot=Boot())
+    lease = provider.acquire(slurm.offer(provider, "small", 2), 1, token="kept", boot=Boot())
     cluster.stop("slurmrestd")
     for call in (provider.offers, provider.leases, lambda: provider.release(lease.id)):
         with pytest.raises(TransientError, match="here: slurmrestd"):
@@ -157,7 +145,7 @@ def test_a_slurmrestd_that_is_down_is_transient_and_a_slurmctld_that_is_down_is_
     with pytest.raises(TransientError, match="Unable to contact slurm controller"):
         provider.leases()
     cluster.start_controller()
-    until(lambda: _answers(provider))
+    slurm.until(lambda: _answers(provider))
     assert provider.acquire(lease.offer, 1, token="kept", boot=Boot()).id == lease.id
 
 
@@ -201,4 +189,4 @@ def test_a_token_behind_a_reference_that_expires_is_an_error_of_authentication_a
     assert provider.leases() == []
     assert any("does not say when a job would start" in gap for gap in survey(provider).gaps)
     with pytest.raises(CapacityError):
-        provider.acquire(offer(provider, "batch", 4), 3, token="too-many", boot=Boot())
+        provider.acquire(slurm.offer(provider, "batch", 4), 3, token="too-many", boot=Boot())
