@@ -62,7 +62,7 @@ class Rules:
     release_s: float = 4.0  # from a job's end to its lease's, where the provider is prompt: kept back from the budget
     listing_lag_s: float = 60.0  # a new lease is in its provider's listing within this: the Provider contract
     calls: int = 5  # calls with one token before its purchase or launch is settled otherwise
-    lost_calls: int = 2  # to end a job whose lease is lost: its machine is most likely gone too
+    lost_calls: int = 1  # to end a job whose lease is lost: its machine is most likely gone too
     release_poll_s: float = 1.0  # between a release and the question whether it is done
     boot_timeout_s: float = 900.0  # at least; or five times what the offer promised
     stop_patience_s: float = 20.0  # beyond the grace: then the machines are released under the job

@@ -20,8 +20,9 @@ from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, Ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.domain.accelerator import Accelerator
-from orchestrator.domain.contracts import DescribesAccelerators, Provider, Survey, survey
+from orchestrator.domain.contracts import DescribesAccelerators, MeasuresLinks, Provider, Survey, survey
 from orchestrator.domain.errors import AuthError, ConfigError, IsoflopError, MissingCredentials, TransientError
+from orchestrator.domain.network import Link, Place
 from orchestrator.runtime.gateway import Answer, Request, perform
 from orchestrator.runtime.log import log_to
 
@@ -102,9 +103,15 @@ class ProviderActor:
 
     def accelerators(self) -> Outcome[tuple[Accelerator, ...]]:
         """Devices that no public table knows."""
-        return self._attempt(
-            lambda provider: tuple(provider.accelerators()) if isinstance(provider, DescribesAccelerators) else ()
-        )
+        return self._attempt(lambda made: tuple(made.accelerators()) if isinstance(made, DescribesAccelerators) else ())
+
+    def places(self) -> Outcome[tuple[Place, ...]]:
+        """Where its regions are, as far as it says."""
+        return self._attempt(lambda made: tuple(made.places()) if isinstance(made, MeasuresLinks) else ())
+
+    def links(self) -> Outcome[tuple[Link, ...]]:
+        """What it measured of the network."""
+        return self._attempt(lambda made: tuple(made.links()) if isinstance(made, MeasuresLinks) else ())
 
     def _attempt(self, work: Callable[[Provider], Value]) -> Outcome[Value]:
         try:

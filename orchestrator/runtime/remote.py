@@ -8,6 +8,7 @@ from typing import Protocol, cast
 from orchestrator.domain.accelerator import Accelerator
 from orchestrator.domain.contracts import Survey
 from orchestrator.domain.lease import Boot, Lease
+from orchestrator.domain.network import Link, Place
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.offerbook import OfferBook
 from orchestrator.runtime.gateway import Acquire, Gateway, Look, Release, Sighting
@@ -41,6 +42,14 @@ class RemoteProvider:
         """See DescribesAccelerators; empty where the provider describes none."""
         found = self._gateway.ask(self.name, "accelerators", timeout_s=self._timeout_s)
         return cast(Sequence[Accelerator], found)
+
+    def places(self) -> Sequence[Place]:
+        """See MeasuresLinks; none where the provider tells of none."""
+        return cast(Sequence[Place], self._gateway.ask(self.name, "places", timeout_s=self._timeout_s))
+
+    def links(self) -> Sequence[Link]:
+        """See MeasuresLinks; none where the provider measures none."""
+        return cast(Sequence[Link], self._gateway.ask(self.name, "links", timeout_s=self._timeout_s))
 
     def acquire(self, offer: Offer, nodes: int, *, token: str, boot: Boot) -> Lease:
         """See Provider."""
