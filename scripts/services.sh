@@ -14,6 +14,9 @@ command -v ssh >/dev/null || wanted+=(openssh-client)
 [ "$(id -u)" != 0 ] || command -v ip >/dev/null || wanted+=(iproute2) # networks of namespaces are made by root alone
 for shell in fish tcsh; do command -v "$shell" >/dev/null || wanted+=("$shell"); done # login shells that are not POSIX
 ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || wanted+=(libfaketime)      # clocks that are wrong
+for program in podman:podman runc:runc catatonit:catatonit busybox:busybox-static; do # containers; run by root alone
+  [ "$(id -u)" != 0 ] || command -v "${program%%:*}" >/dev/null || wanted+=("${program#*:}")
+done
 for daemon in munged:munge slurmctld:slurmctld slurmd:slurmd sbatch:slurm-client slurmrestd:slurmrestd \
   slurmdbd:slurmdbd mariadbd:mariadb-server-core my_print_defaults:mariadb-client-core; do # run by root alone
   [ "$(id -u)" != 0 ] || command -v "${daemon%%:*}" >/dev/null || wanted+=("${daemon#*:}")

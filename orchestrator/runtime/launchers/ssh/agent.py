@@ -31,6 +31,7 @@ KEPT_S = 7 * 86400.0  # after the end
 TAIL_BYTES = 1 << 16  # of the progress file: its last line is in there
 ABANDON_S = 8.0
 RUNTIMES = ("podman", "docker", "apptainer", "singularity")
+INITS = tuple(prefix + "/podman/catatonit" for prefix in ("/usr/libexec", "/usr/local/libexec", "/usr/lib"))
 OWN = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "SSH_AUTH_SOCK", "OLDPWD", "SHLVL", "_")
 Said = Dict[str, Any]
 
@@ -178,9 +179,15 @@ def contained(box: Said, record: Said, env: Dict[str, str], names: List[str]) ->
         flags += ["--nv"] * (box["gpus"] and nvidia) + ["--rocm"] * (box["gpus"] and amd)
         image = box["image"] if "://" in box["image"] or box["image"].endswith(".sif") else "docker://" + box["image"]
         return [path, "exec", *flags, "--pwd", record["workdir"], image, *record["command"]], []
-    flags = ["--rm", "--init", "--network", "host", "--ipc", "host", "--name", box["name"]]
+    if box["image"].startswith("-"):
+        raise ValueError("%r is no name of an image" % box["image"])
+    # Without an init the program is process 1 of the container, which SIGTERM does not end unless it is handled.
+    init = kind != "podman" or any(map(os.path.exists, INITS)) or shutil.which("catatonit") is not None
+    flags = ["--rm", *["--init"] * init, "--network", "host", "--ipc", "host", "--name", box["name"]]
     flags += [flag for bind in binds for flag in ("--volume", bind + ":" + bind)]
     flags += [flag for name in names for flag in ("--env", name)]
+    if kind == "podman":  # what is removed was asked to stop long ago; docker asks no more
+        flags += ["--stop-timeout", "0"]
     if os.geteuid() != 0:
         flags += ["--userns", "keep-id"] if kind == "podman" else ["--user", "%d:%d" % (os.geteuid(), os.getegid())]
     if box["gpus"] and nvidia:
