@@ -13,6 +13,7 @@ from orchestrator.domain.contracts import Policy, PolicyContext
 from orchestrator.domain.fleetplan import FleetPlan, Obstacle, Quota, Resource
 from orchestrator.domain.network import EgressRate
 from orchestrator.domain.offer import Billing, Offer
+from orchestrator.domain.plan import Placement
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.standing import Holding, Spend
 from orchestrator.domain.workload import DataSet, Limits, Workload
@@ -20,7 +21,7 @@ from orchestrator.planning.fleet.case import FleetOptions
 from orchestrator.planning.fleet.plan import plan_fleet
 from orchestrator.planning.fleet.solve import solve
 from orchestrator.planning.plan import plan
-from orchestrator.testing.builders import inference, network, offer, snapshot, training
+from orchestrator.testing.builders import inference, network, offer, program, snapshot, training
 from orchestrator.testing.clock import EPOCH
 from policies.budget.policy import create as budget
 from policies.cost.policy import create as cost
@@ -222,3 +223,21 @@ def test_a_solver_that_is_stopped_at_once_still_gives_a_plan_within_limits() -> 
     )
     assert len(found.placed) + len(found.unplaced) == 4
     assert regions(found).count("eu-central-1") <= 1
+
+
+def test_a_job_that_may_be_tried_once_and_one_that_may_be_resumed_are_judged_apart() -> None:
+    brief = offer(max_lease_s=4 * 3600.0, available=None)
+    once, often = (
+        training(name=name, tokens=2e10, program=program(max_attempts=count))
+        for name, count in (("once", 1), ("often", 5))
+    )
+    found = planned([once, often], market(brief))
+    nodes = {one.job: one.placement.parts[0].nodes for one in found.placed}
+    assert nodes == {job.name: alone(job, market(brief)).parts[0].nodes for job in (once, often)}
+    assert nodes["once"] > nodes["often"]
+
+
+def alone(job: Workload, on: Snapshot) -> Placement:
+    best = plan(job, on, POLICIES).best
+    assert best is not None
+    return best

@@ -140,7 +140,9 @@ def test_a_service_pays_the_boot_of_every_next_lease_and_the_plan_says_how_long_
     found = best(plan)
     assert found.hours.p50 == 240.0
     assert usd(found, "restarts") == pytest.approx(9 * 32.0 * 160.0 / 3600.0)
-    assert "cost: the best placement is interrupted 9 times, for 3 min each: a lease of it ends after 24 h" in plan.notes
+    assert (
+        "cost: the best placement is interrupted 9 times, for 3 min each: a lease of it ends after 24 h" in plan.notes
+    )
 
 
 def test_a_service_that_would_be_down_for_longer_than_up_is_refused() -> None:

@@ -1,5 +1,8 @@
 """Jobs shared out over several offers, by hand."""
 
+from dataclasses import replace
+from math import ceil
+
 import pytest
 
 from orchestrator.domain.approval import ApprovalRule
@@ -130,3 +133,30 @@ def test_an_adapter_is_trained_in_one_place() -> None:
     made = planned(job, snapshot(*TWO_SITES, network=network(links=(LINK,))))
     assert made.ranked == ()
     assert made.notes[-1].startswith("an adapter is trained in one place")
+
+
+def test_sites_whose_leases_end_before_the_training_are_no_sites_for_it() -> None:
+    job = training(limits=Limits(deadline_s=8 * 3600.0))
+    brief, long = ([replace(site, max_lease_s=hours * 3600.0) for site in TWO_SITES] for hours in (3.0, 9.0))
+    market = network(links=(LINK,))
+    assert not [one for one in planned(job, snapshot(*brief, network=market)).ranked if len(one.parts) > 1]
+    assert len(planned(job, snapshot(*long, network=market)).ranked[0].parts) == 2
+
+
+def test_parts_of_a_batch_are_in_time_with_the_ends_of_their_leases() -> None:
+    brief = replace(CHEAP, max_lease_s=2 * 3600.0, boot_s=1800.0)
+    whole = planned(batch(10.0), snapshot(replace(brief, max_lease_s=None), DEAR)).ranked[0]
+    best = planned(batch(10.0), snapshot(brief, DEAR)).ranked[0]
+    shares = [{part.offer.instance_type: part.share for part in each.parts} for each in (best, whole)]
+    assert 0.0 < shares[0]["h100.8x"] < shares[1]["h100.8x"]
+    for part in best.parts:
+        assert part.hours is not None
+        assert part.hours.p50 <= 10.0 * (1 + 1e-9)
+        if part.offer.max_lease_s is not None:
+            read_h = 2.0 * 6.74 / 3600.0  # the weights, at a GB/s
+            for band, factor in ((part.hours.p10, 0.5), (part.hours.p50, 1.0), (part.hours.p90, 1.5)):
+                work_h = factor * part.share * 160.0 / 8.0
+                ends = ceil((work_h - 2.0) / (2.0 - read_h))
+                assert band == pytest.approx(0.5 + work_h + ends * (30.0 / 3600.0 + 0.5 + read_h))
+    restarts = sum(term.usd for term in best.terms if term.name == "restarts")
+    assert restarts > 0.0

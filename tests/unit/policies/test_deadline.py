@@ -127,3 +127,12 @@ def test_certainty_is_not_for_sale() -> None:
     job = due(10.0, settings=(Setting("deadline", "confidence", 1.5),))
     with pytest.raises(UserError, match="never reached"):
         policy().refuse(*seen(job, (8.0, 10.0, 16.0)))
+
+
+def test_hours_that_ends_of_leases_take_are_time_and_no_work_that_could_be_lost() -> None:
+    job = training(limits=Limits(deadline_s=400 * 3600.0))
+    ends = {"billing": Billing.SPOT, "interruption_rate": 0.01, "boot_s": 3600.0}
+    whole, cut = seen(job, (49.0, 49.0, 49.0), **ends), seen(job, (49.0, 49.0, 49.0), max_lease_s=86400.0, **ends)
+    usd = [policy(usd_per_hour=1.0).price(*each)["time"][0] for each in (whole, cut)]
+    change_h = 1.0 + (30.0 + 14.0 * 6.74) / 3600.0  # the boot, the grace, and reading back
+    assert usd[1] - 49.0 == pytest.approx((usd[0] - 49.0) * (48.0 - change_h) / 48.0)
