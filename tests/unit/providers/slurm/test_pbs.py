@@ -155,6 +155,18 @@ def test_a_queue_of_high_priority_makes_the_others_spot() -> None:
     assert {each.partition.name for each in found if each.partition.preemptible} == {"debug", "fat", "cpu"}
 
 
+def test_a_queue_has_the_machines_with_all_the_tags_that_its_jobs_ask_for_and_none_with_gpus_if_it_allows_none() -> (
+    None
+):
+    said = json.loads(QUEUES)
+    said["Queue"]["gpu"]["default_chunk"] |= {"arch": "linux"}
+    said["Queue"]["cpu"] |= {"hasnodes": "False"}
+    login = Login()
+    login.saying["look"] = done(json.dumps(said) + f"{SPLIT}\n{NODES}")
+    nodes = {node.name: node.partitions for node in PbsClient(SITE, login).cluster().nodes}
+    assert nodes == {"gpu01": ("gpu", "debug"), "gpu02": (), "gpu03": (), "fat01": ("fat",), "cpu01": ("cpu",)}
+
+
 def test_machines_without_a_host_key_are_left_out_and_told() -> None:
     cluster = PbsClient(replace(SITE, node_host_keys={"gpu01": KEY}, queue_up_to_s=60.0), Login()).cluster()
     assert [node.name for node in cluster.nodes] == ["gpu01"]

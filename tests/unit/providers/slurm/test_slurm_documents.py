@@ -126,7 +126,7 @@ def test_no_limit_is_infinite(value: object) -> None:
 def test_a_node_is_the_same_however_it_is_written(draw: st.DataObject) -> None:
     gpus, cpus, partitions, features = (draw.draw(each) for each in (st.integers(0, 16), COUNTS, WORDS, WORDS))
     write, spell = draw.draw(st.sampled_from(NUMBERS)), draw.draw(st.sampled_from(LISTS))
-    used = draw.draw(st.integers(0, gpus))
+    used, kept_mb = draw.draw(st.integers(0, gpus)), draw.draw(st.sampled_from((None, 0, 2000)))
     drained = draw.draw(st.booleans())
     state: dict[str, object] = {"state": ["MIXED", *(["DRAIN"] if drained else [])]}
     if draw.draw(st.booleans()):
@@ -143,7 +143,7 @@ def test_a_node_is_the_same_however_it_is_written(draw: st.DataObject) -> None:
                 draw.draw(st.sampled_from(("cpus", "effective_cpus"))): write(cpus),
                 "alloc_cpus": write(1),
                 "real_memory": write(64000),
-                "specialized_memory": draw.draw(st.sampled_from((None, 0))),
+                "specialized_memory": kept_mb,
                 "alloc_memory": write(5),
                 "active_features": spell(features),
                 draw.draw(st.sampled_from(("version", "slurmd_version"))): "24.11.5",
@@ -160,7 +160,7 @@ def test_a_node_is_the_same_however_it_is_written(draw: st.DataObject) -> None:
             used={"a100": used},
             cpus=cpus,
             cpus_used=1,
-            memory_mb=64000,
+            memory_mb=64000 - (kept_mb or 0),
             memory_used_mb=5,
             features=features,
             usable=not drained,
@@ -240,7 +240,12 @@ def _mine(body: object) -> object:
     return documents.jobs(body, "me")
 
 
-@pytest.mark.parametrize("body", [None, [], {}, {"jobs": None}, {"jobs": {}}, {"jobs": [{"user_name": "me"}]}])
+ODD = {"user_name": "me", "job_state": ["RUNNING"], "job_id": -1}
+
+
+@pytest.mark.parametrize(
+    "body", [None, [], {}, {"jobs": None}, {"jobs": {}}, {"jobs": [{"user_name": "me"}]}, {"jobs": [ODD]}]
+)
 def test_a_listing_that_is_none_is_never_an_empty_one(body: object) -> None:
     with pytest.raises(Malformed):
         documents.jobs(body, "me")
