@@ -95,6 +95,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a character goes out when it is drawn, not when the last was acknowledged
     server: Server
 
     def do_GET(self) -> None:

@@ -15,6 +15,16 @@ import httpx
 EXAMPLE = Path(__file__).parents[2] / "examples" / "char-transformer"
 SHAPE = ("--layers", "2", "--width", "32", "--heads", "2", "--context", "32", "--batch", "8")
 
+# Work without end on the first machine, so that its end comes first however fast it is; a little more on the next.
+ENDLESS_AT_FIRST = """
+import os, pathlib, runpy, sys
+more = int(sys.argv.pop(1))
+saved = sorted(pathlib.Path(os.environ["ISOFLOP_CHECKPOINT_DIR"]).glob("step-*.npz"))
+last = int(saved[-1].stem[5:]) + more if saved else 900000
+sys.argv = ["train.py", "--steps", str(last), *sys.argv[1:]]
+runpy.run_path("train.py", run_name="__main__")
+"""
+
 
 class Answer(NamedTuple):
     """What a request brought."""
@@ -33,14 +43,21 @@ def workdir(folder: Path, steps: int = 20) -> Path:
     return folder
 
 
-def ask(url: str, prompt: str = "Once upon", tokens: int = 16, *, timeout_s: float = 10.0) -> Answer:
+def training(more: int) -> tuple[str, ...]:
+    """The command that trains until its first machine is taken, and `more` steps on the next."""
+    return ("python3", "-c", ENDLESS_AT_FIRST, str(more), *SHAPE, "--checkpoint-every", "25")
+
+
+def client(timeout_s: float = 10.0) -> httpx.Client:
+    """A client that keeps its connections."""
+    return httpx.Client(timeout=timeout_s, trust_env=False)
+
+
+def ask(over: httpx.Client, url: str, prompt: str = "Once upon", tokens: int = 16) -> Answer:
     """A text from the service at `url`. Raises: httpx.HTTPError."""
     body = json.dumps({"prompt": prompt, "tokens": tokens})
     begun, first_ms, pieces = time.perf_counter(), 0.0, []
-    with (
-        httpx.Client(timeout=timeout_s, trust_env=False) as client,
-        client.stream("POST", f"{url.rstrip('/')}/generate", content=body) as said,
-    ):
+    with over.stream("POST", f"{url.rstrip('/')}/generate", content=body) as said:
         said.raise_for_status()
         for piece in said.iter_raw():
             first_ms = first_ms or 1000 * (time.perf_counter() - begun)

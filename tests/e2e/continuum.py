@@ -11,6 +11,7 @@ import json
 import os
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,10 +19,11 @@ from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from orchestrator.domain.offer import Billing
 from orchestrator.interfaces.api import host, processes
+from orchestrator.interfaces.api.messages import RunView
 from orchestrator.simulation.clouds.clock import MarketClock
 from orchestrator.simulation.clouds.machines import Phase
 from orchestrator.simulation.clouds.market import Market
@@ -128,7 +130,7 @@ class Continuum:
         self.folder = folder
         self.edge = edge.Edge(folder / "edge", SITES)
         self.market = Market([CLOUD], seed=5, clock=MarketClock(datetime.now(UTC), scale=1.0), hazards=False)
-        self._open = ExitStack()
+        self._open, self._following = ExitStack(), threading.Lock()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -167,22 +169,27 @@ class Continuum:
         service.write_text(CHAT.format(model=MODEL, here=HERE, workdir=work, port=PORT))
         return training, service
 
-    def settle(self) -> None:
-        """Measure the round trips until the near sites are seen as near as they are: who else is busy here delays."""
+    def settle(self) -> dict[str, float]:
+        """Measure the round trips until the near sites are seen as near as they are: who else is busy here delays.
+
+        The round trips in ms, by site.
+        """
+        found: dict[str, float] = {}
         limits = {site.name: site.rtt_ms + 1.4 for site in SITES[:2]}
 
         def near() -> bool:
             hosts = self.shell.read("hosts", "probe")["hosts"]
-            return all(
-                min(each["rtt_ms"] or inf for each in hosts if each["site"] == site) <= ms
-                for site, ms in limits.items()
-            )
+            for site in SITES:
+                found[site.name] = min(each["rtt_ms"] or inf for each in hosts if each["site"] == site.name)
+            return all(found[site] <= ms for site, ms in limits.items())
 
         self.until("the near sites are measured as near", near, within_s=60)
+        return found
 
     def follow(self) -> None:
         """What the cloud has sold boots, and what is given back is switched off. To be called again and again."""
-        self._park.follow()
+        with self._following:
+            self._park.follow()
 
     def until(self, what: str, holds: Callable[[], bool], *, within_s: float) -> None:
         """Wait for something, and fail where it does not come."""
@@ -197,10 +204,18 @@ class Continuum:
         """Nothing is started there any more; what runs goes on."""
         self.slurm.run("scontrol", "update", f"PartitionName={PARTITION}", "State=DOWN")
 
-    def run(self, run_id: str) -> Any:
-        """The run, as `isoflop status --json` has it."""
-        (found,) = [each for each in self.shell.read("status") if each["id"] == run_id]
-        return found
+    def runs(self) -> tuple[RunView, ...]:
+        """Every run, as the control plane tells."""
+        with self.plane.client() as client:
+            return client.runs()
+
+    def cancel(self) -> None:
+        """End every run that has not ended, and wait until none is left, nor anything that it held."""
+        for run in self.runs():
+            if not run.state.final:
+                self.shell.run("cancel", run.id)
+        self.until("all runs end", lambda: all(run.state.final for run in self.runs()), within_s=90)
+        self.until("nothing is left", lambda: not self.left(), within_s=60)
 
     def left(self) -> dict[str, list[str]]:
         """What should not be there once every run has ended, by where it was found; nothing for nothing."""

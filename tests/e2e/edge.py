@@ -110,10 +110,9 @@ class Edge:
         self.wan.detach(name)
         _end(host.process)
 
-    def site_of(self, address: str) -> str:
-        """The site of the host that has, or had, the address."""
-        (name,) = [name for name, each in self._addresses.items() if each == address]
-        return name.rpartition("-")[0]
+    def host_of(self, address: str) -> str:
+        """The host that has, or had, the address; "" where none has."""
+        return next((name for name, each in self._addresses.items() if each == address), "")
 
     def leftovers(self) -> list[Path]:
         """Locks, leases and folders that wait for removal, on the hosts that are on."""

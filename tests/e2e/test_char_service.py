@@ -35,7 +35,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_it_streams_as_many_characters_as_it_is_asked_for_and_the_same_ones_again(url: str) -> None:
     before = httpx.get(url).json()
-    first, second = char_service.ask(url, tokens=40), char_service.ask(url, tokens=40)
+    first, second = ask(url, tokens=40), ask(url, tokens=40)
     assert len(first.text) == 40
     assert first.text == second.text
     assert first.pieces > 1
@@ -43,6 +43,11 @@ def test_it_streams_as_many_characters_as_it_is_asked_for_and_the_same_ones_agai
     after = httpx.get(url).json()
     assert (after["host"], after["step"]) == (socket.gethostname(), 20)
     assert after["requests"] == before["requests"] + 2
+
+
+def ask(url: str, prompt: str = "Once upon", tokens: int = 16) -> char_service.Answer:
+    with char_service.client() as over:
+        return char_service.ask(over, url, prompt, tokens)
 
 
 @pytest.mark.parametrize(
@@ -61,10 +66,10 @@ def test_what_it_cannot_answer_is_refused_with_the_reason_and_it_goes_on(url: st
     said = httpx.post(f"{url}/generate", content=body)
     assert said.status_code == 400
     assert why in said.json()["error"]
-    assert len(char_service.ask(url, tokens=3).text) == 3
+    assert len(ask(url, tokens=3).text) == 3
 
 
 def test_an_empty_prompt_is_answered_and_another_page_is_not(url: str) -> None:
-    assert len(char_service.ask(url, prompt="", tokens=5).text) == 5
+    assert len(ask(url, prompt="", tokens=5).text) == 5
     assert httpx.get(f"{url}/elsewhere").status_code == 404
     assert httpx.post(f"{url}/elsewhere", content="{}").status_code == 400

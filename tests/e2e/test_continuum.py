@@ -9,33 +9,21 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from orchestrator.domain.run import RunState
-from orchestrator.interfaces.api.messages import RunView
 from tests.e2e import char_service, continuum
 from tests.e2e.continuum import HERE, Continuum
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(500)]
 
-# Work without end on the first machine, so that its end comes first however fast it is; a little more on the next.
-ENDLESS_AT_FIRST = """
-import os, pathlib, runpy, sys
-saved = sorted(pathlib.Path(os.environ["ISOFLOP_CHECKPOINT_DIR"]).glob("step-*.npz"))
-last = int(saved[-1].stem[5:]) + 100 if saved else 900000
-sys.argv = ["train.py", "--steps", str(last), *sys.argv[1:]]
-runpy.run_path("train.py", run_name="__main__")
-"""
-TRAIN = ("python3", "-c", ENDLESS_AT_FIRST, *char_service.SHAPE, "--checkpoint-every", "25")
-
 
 def test_training_and_a_service_are_placed_over_the_continuum_and_move_when_their_places_fail(tmp_path: Path) -> None:
     continuum.needed()
     with Continuum(tmp_path) as world:
-        training, service = world.jobs(*TRAIN)
+        training, service = world.jobs(*char_service.training(more=100))
         world.settle()
         trained = train_where_it_is_cheapest(world, training)
         serve_where_it_is_near(world, service)
@@ -78,13 +66,15 @@ def serve_where_it_is_near(world: Continuum, job: Path) -> None:
 
     world.shell.run("apply", *map(str, sorted(pools.glob("*.json"))))
     world.until("both pools answer", lambda: answering(world) == {"mainz-1", "munich-1"}, within_s=90)
+    told = {world.edge.host_of(httpx.URL(each["url"]).host) for each in world.shell.read("endpoints", "chat")}
+    assert told == {"mainz-1", "munich-1"}
 
 
 def lose_a_host(world: Continuum) -> None:
     """The host that serves is gone with its line: its pool goes on at its neighbour, within the target."""
     world.edge.power_off("mainz-1")
     world.until("the neighbour answers", lambda: answering(world) == {"mainz-2", "munich-1"}, within_s=120)
-    (moved,) = [run for run in runs(world) if run.name == "chat-part-1"]
+    (moved,) = [run for run in world.runs() if run.name == "chat-part-1"]
     first, *_, last = moved.attempts
     assert first.cause == "the provider no longer lists the lease"
     assert last.offer == "ssh mainz cpu owned"
@@ -93,7 +83,7 @@ def lose_a_host(world: Continuum) -> None:
 def train_on_elsewhere(world: Continuum, run_id: str) -> None:
     """The allocation came to its end: from its last checkpoint the training went on in the cloud, and is done."""
     world.until("the training ends", lambda: state(world, run_id).final, within_s=200)
-    (run,) = [each for each in runs(world) if each.id == run_id]
+    (run,) = [each for each in world.runs() if each.id == run_id]
     assert run.state is RunState.SUCCEEDED, run
     held = [attempt for attempt in run.attempts if attempt.held_at is not None]
     assert [attempt.provider for attempt in held] == ["slurm", "aws"]
@@ -109,25 +99,16 @@ def train_on_elsewhere(world: Continuum, run_id: str) -> None:
 
 def leave_nothing(world: Continuum) -> None:
     """Every run ended: no lock, no job, no machine, no process; the bill adds up."""
-    for run in runs(world):
-        if not run.state.final:
-            world.shell.run("cancel", run.id)
-    world.until("all runs end", lambda: all(run.state.final for run in runs(world)), within_s=90)
-    world.until("nothing is left", lambda: not world.left(), within_s=60)
+    world.cancel()
     bill = world.shell.read("bill")
     assert {line["offer"].split()[0] for line in bill["lines"]} == {"slurm", "ssh", "aws"}
     assert not any(line["open"] for line in bill["lines"])
     for line in bill["lines"]:
         assert line["usd"] == pytest.approx(line["usd_per_hour"] * line["billed_s"] / 3600, abs=1e-6)
     assert bill["total_usd"] == pytest.approx(sum(line["usd"] for line in bill["lines"]), abs=1e-9)
-    assert bill["total_usd"] == pytest.approx(sum(run.usd for run in runs(world)), abs=1e-9)
+    assert bill["total_usd"] == pytest.approx(sum(run.usd for run in world.runs()), abs=1e-9)
     world.shell.run("down")
     world.until("no process is left", lambda: not world.processes_left(), within_s=30)
-
-
-def runs(world: Continuum) -> tuple[RunView, ...]:
-    with world.plane.client() as client:
-        return client.runs()
 
 
 def state(world: Continuum, run_id: str) -> RunState:
@@ -136,14 +117,14 @@ def state(world: Continuum, run_id: str) -> RunState:
 
 
 def answering(world: Continuum) -> set[str]:
-    """The hosts that answer at the addresses that isoflop tells."""
-    found: list[Any] = world.shell.read("endpoints", "chat")
+    """The hosts that answer at the addresses that the control plane tells."""
     hosts = set()
-    for each in found:
-        try:
-            answer = char_service.ask(each["url"], timeout_s=2.0)
-        except httpx.HTTPError:
-            continue
-        assert len(answer.text) == 16
-        hosts.add(answer.host)
+    with char_service.client(timeout_s=2.0) as over:
+        for url in (url for run in world.runs() for attempt in run.attempts for url in attempt.urls):
+            try:
+                answer = char_service.ask(over, url)
+            except httpx.HTTPError:
+                continue
+            assert len(answer.text) == 16
+            hosts.add(answer.host)
     return hosts

@@ -86,7 +86,7 @@ def test_a_host_that_is_powered_off_is_gone_with_all_that_ran_on_it(two: Edge) -
     two.power_off("near-1")
     assert knock(host.address, 0.5)[0] != errno.ECONNREFUSED
     assert "near-1" not in two.hosts
-    assert two.site_of(host.address) == "near"
+    assert two.host_of(host.address) == "near-1"
     with pytest.raises(RuntimeError, match="near-1"):
         two.wan.cut("near-1")
 
