@@ -151,8 +151,11 @@ def _tier(found: Document) -> int:
 
 
 def jobs(body: object, user: str) -> list[QueuedJob]:
-    """Jobs of `user` that have not ended, of `/jobs` and `squeue --json`. Raises: Malformed."""
-    read = (_job(each) for each in _listed(body, "jobs") if _text(each, "user_name") == user)
+    """Jobs of `user` that have not ended, of `/jobs` and `squeue --json`. Raises: Malformed.
+
+    A job whose user has no name may be ours: a slurmrestd that does not know the site's users has none for any.
+    """
+    read = (_job(each) for each in _listed(body, "jobs") if _text(each, "user_name") in {user, ""})
     return [job for job in read if job.state not in ENDED]
 
 

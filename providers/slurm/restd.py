@@ -29,7 +29,7 @@ VERSIONED = re.compile(r"/slurm/v0\.0\.(\d+)/")
 DESCRIPTIONS = ("/openapi/v3", "/openapi")
 UNKNOWN_S = 600.0
 PATH = "/usr/local/bin:/usr/bin:/bin"
-NOT_FOUND = 404
+NOT_FOUND, REFUSED = 404, frozenset({401, 403})
 NO_FORECAST = (
     "slurmrestd does not say when a job would start, and there is no login node to ask: "
     "what is not free now is not on sale"
@@ -54,6 +54,8 @@ class Missing(TransientError):
 
 def explain(status: int, body: object) -> ProviderError | None:
     """What Slurm complains about, in a failure or inside a success."""
+    if status in REFUSED:
+        return AuthError(NAME, f"refused with {status}{WHY}")
     said = documents.complaints(body)
     if said:
         return Complained(said)
@@ -177,7 +179,7 @@ class RestClient:
         if isinstance(error, Complained):
             return complaint(error.said, detail, buying=buying)
         if isinstance(error, AuthError):
-            return AuthError(NAME, f"{self._site.name}: slurmrestd: {error.detail}{WHY}")
+            return AuthError(NAME, f"{self._site.name}: slurmrestd: {error.detail}")
         wait_s = error.retry_after_s if isinstance(error, TransientError) else RETRY_AFTER_S
         return TransientError(NAME, f"{self._site.name}: slurmrestd: {error.detail}", wait_s)
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 from orchestrator.domain.contracts import Clock
-from orchestrator.domain.errors import AuthError
+from orchestrator.domain.errors import AuthError, UserError
 from orchestrator.domain.secret import Secret
 from providers.slurm.settings import NAME
 
@@ -67,7 +67,10 @@ class GivenToken:
 
     def show(self) -> Pass:
         """See Tokens."""
-        token = self._resolve()
+        try:
+            token = self._resolve()
+        except UserError as error:  # it was there when we began, perhaps
+            raise AuthError(NAME, f"the token of slurmrestd: {error}") from error
         claims = claimed(token)
         if claims.ends_at is not None and claims.ends_at <= self._clock.now():
             raise AuthError(NAME, f"the token of slurmrestd expired at {claims.ends_at:%Y-%m-%d %H:%M:%S} UTC")

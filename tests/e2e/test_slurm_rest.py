@@ -60,15 +60,17 @@ def seller(
     return create(context)
 
 
-def clients(cluster: slurm.Cluster) -> tuple[RestClient, Client]:
-    site = SiteSettings(name="here", rest=cluster.rest_url, slurm_conf=str(cluster.conf), rates=(Rate("x", "", 1.0),))
+def clients(cluster: slurm.Cluster, by: str = "port") -> tuple[RestClient, Client]:
+    rest = cluster.rest_url if by == "port" else f"unix:{cluster.rest_socket}"
+    site = SiteSettings(name="here", rest=rest, slurm_conf=str(cluster.conf), rates=(Rate("x", "", 1.0),))
     commands = Client(site, LocalShell(NAME))
     clock = SystemClock()
     return RestClient(site, MadeToken(commands.token, "", clock), clock=clock), commands
 
 
-def test_slurmrestd_and_the_commands_say_the_same_of_nodes_partitions_and_jobs(cluster: slurm.Cluster) -> None:
-    rest, commands = clients(cluster)
+@pytest.mark.parametrize("by", ["port", "socket"])
+def test_slurmrestd_and_the_commands_say_the_same_of_nodes_partitions_and_jobs(cluster: slurm.Cluster, by: str) -> None:
+    rest, commands = clients(cluster, by)
     held = rest.submit(PILOT)
     commands.submit(PILOT._replace(name="isoflop-z-z", nodes=1, gres="gpu:l4:1", partition="small"))
     waiting = rest.submit(PILOT._replace(nodes=2, gres="gpu:a100:4"))

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -75,6 +76,7 @@ class Hub:
         self._ways: dict[tuple[Address, str], _Way] = {}
         self._laying = asyncio.Lock()
         self._folder = ""  # of the ways' sockets, ours alone
+        self._sweep: weakref.finalize[..., Hub] | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"ssh-{provider}", daemon=True)
         self._thread.start()
 
@@ -107,8 +109,8 @@ class Hub:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(CONNECT_S)
             self._loop.close()
-            if self._folder:
-                shutil.rmtree(self._folder, ignore_errors=True)
+            if self._sweep is not None:
+                self._sweep()
 
     def _wait(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -213,7 +215,9 @@ class Hub:
             if known is not None and known.connection is connection:
                 return known.path
             try:
-                self._folder = self._folder or tempfile.mkdtemp(prefix="isoflop-ssh-")
+                if not self._folder:
+                    self._folder = tempfile.mkdtemp(prefix="isoflop-ssh-")
+                    self._sweep = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
                 path = known.path if known is not None else f"{self._folder}/{len(self._ways)}"
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)

@@ -93,6 +93,11 @@ def test_jobs_of_every_version_that_have_not_ended_are_read(version: str) -> Non
     assert not documents.jobs(body, "somebody-else")
 
 
+def test_a_job_whose_user_has_no_name_may_be_ours_and_is_not_hidden() -> None:
+    body = {"jobs": [{"job_id": 7, "job_state": "RUNNING", "user_name": ""}, {"job_id": 8, "user_name": "you"}]}
+    assert [job.id for job in documents.jobs(body, "me")] == ["7"]
+
+
 # One thing, written as the versions write it.
 
 NUMBERS: tuple[Callable[[int], object], ...] = (

@@ -10,7 +10,14 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from orchestrator.domain.errors import AuthError, CapacityError, ProviderError, QuotaError, TransientError
+from orchestrator.domain.errors import (
+    AuthError,
+    CapacityError,
+    MissingCredentials,
+    ProviderError,
+    QuotaError,
+    TransientError,
+)
 from orchestrator.domain.secret import Secret
 from orchestrator.testing.clock import FakeClock
 from providers.slurm.batch import Order
@@ -225,6 +232,14 @@ def test_a_given_token_is_looked_up_every_time_and_refused_once_it_has_expired()
         tokens.show()
     held.pop(0)
     assert tokens.show().user == "you"
+
+
+def test_a_reference_that_resolves_to_nothing_any_more_is_an_error_of_authentication() -> None:
+    def gone() -> Secret:
+        raise MissingCredentials("env:TOKEN is not set")
+
+    with pytest.raises(AuthError, match="env:TOKEN"):
+        GivenToken(gone, "me", FakeClock()).show()
 
 
 @pytest.mark.parametrize("token", ["", "plain", "a.b.c", "a.bm8.c", "a.W10.c", "a.eyJleHAiOjFlOTk5fQ.c"])

@@ -1,4 +1,4 @@
-"""The Slurm provider keeps the promises of a provider over a real slurmrestd, by its port and by its socket."""
+"""The Slurm provider keeps the promises of a provider over a real slurmrestd."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Canned:
 class Moody(httpx.BaseTransport):
     """The way to slurmrestd on its bad days."""
 
-    def __init__(self, socket: str) -> None:
-        self._inner = httpx.HTTPTransport(uds=socket or None)
+    def __init__(self) -> None:
+        self._inner = httpx.HTTPTransport()
         self.losing: set[str] = set()  # methods whose next answer is lost
         self.saying: dict[str, Canned] = {}  # what is answered instead, by the end of the path; "" is every one
         self.times = -1  # how often
@@ -84,9 +84,9 @@ SPOILT: Mapping[Spoilt, Canned] = MappingProxyType(
 class RestAccount(SlurmAccount):
     """The account of the command line, reached by slurmrestd."""
 
-    def __init__(self, cluster: slurm.Cluster, folder: Path, socket: str) -> None:
+    def __init__(self, cluster: slurm.Cluster, folder: Path) -> None:
         super().__init__(cluster, folder)
-        self._way = Moody(socket)
+        self._way = Moody()
         self._token = cluster.run("scontrol", "token", "lifespan=3600").strip().removeprefix("SLURM_JWT=")
 
     def provider(self, owner: str) -> Provider:
@@ -158,7 +158,7 @@ def cluster() -> Iterator[slurm.Cluster]:
 class TestSlurmRestProvider(ProviderContract):
     @pytest.fixture
     def account(self, cluster: slurm.Cluster, tmp_path: Path) -> Iterator[Account]:
-        mine = RestAccount(cluster, tmp_path, "")
+        mine = RestAccount(cluster, tmp_path)
         yield mine
         mine.close()
         cluster.clear()
