@@ -112,6 +112,13 @@ def working_h(workload: Workload, candidates: Candidates) -> FloatArray:
     return work_h if found is None else np.maximum(work_h - found[1], 0.0)
 
 
+def spoken(hours: float) -> str:
+    """`16 min`, `23.8 h`, `1,440 h`."""
+    if hours < 2.0:
+        return f"{hours * 60.0:,.0f} min"
+    return f"{hours:,.3g} h" if hours < 1000.0 else f"{hours:,.0f} h"
+
+
 def trains_all(workload: Workload) -> bool:
     """Whether a checkpoint holds the whole model with its optimiser, not the weights or an adapter alone."""
     return isinstance(workload, Training) or (isinstance(workload, FineTune) and workload.method is Method.FULL)

@@ -13,7 +13,7 @@ from orchestrator.domain.offerbook import UNKNOWN, BoolArray, FloatArray, IntArr
 from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.sizing import Sizing
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.tenure import Tenure, tenure
+from orchestrator.domain.tenure import Tenure, spoken, tenure
 from orchestrator.domain.workload import Inference, Workload
 from orchestrator.planning.limits import BY, due_h, hours_left
 from orchestrator.planning.refusing import blocked
@@ -139,7 +139,7 @@ def _finish(workload: Workload, snapshot: Snapshot, sized: _Sized, sieve: Sieve)
     whole = np.maximum(1.0, sized.devices)
     nodes = np.ceil(np.where(sized.devices < 1, 1.0, np.maximum(1.0, sized.min_gpus) / whole))
     if left_h is not None:
-        within_h = work_h if leases is None else leases.within_h(work_h)
+        within_h = work_h if leases is None else np.where(leases.once, work_h, leases.within_h(work_h))
         nodes = np.maximum(nodes, sized.paces.nodes_within(sized.sizing, sized.devices, within_h))
     if leases is not None:
         keep, nodes = _in_one_lease(sized, nodes, leases, sieve)
@@ -171,7 +171,7 @@ def _in_one_lease(sized: _Sized, nodes: FloatArray, leases: Tenure, sieve: Sieve
         few = (
             f"needs {count:,.0f} nodes to end within it" if count <= MAX_NODES else "no number of nodes ends within it"
         )
-        return f"a lease ends after {ends_s / 3600.0:,.2g} h, from which the job does not go on; {few}"
+        return f"a lease ends after {spoken(ends_s / 3600.0)}, from which the job does not go on; {few}"
 
     sieve.refuse_rows(refused, BY, ReasonCode.LEASE_TOO_SHORT, sentence, figure=counts)
     return keep, wanted
@@ -206,7 +206,7 @@ def _serve(workload: Inference, snapshot: Snapshot, sized: _Sized, sieve: Sieve)
 
 def _down_too_long(book: OfferBook, row: int) -> str:
     ends_h, boot_h = float(_lease_s(book)[row]) / 3600.0, float(book.boot_s[row]) / 3600.0
-    return f"a lease ends after {ends_h:,.2g} h, and the next boots for {boot_h:,.2g} h: it would be down for longer"
+    return f"a lease ends after {spoken(ends_h)}, and the next boots for {spoken(boot_h)}: it would be down for longer"
 
 
 def _obtainable(rows: IntArray, nodes: FloatArray, sieve: Sieve, snapshot: Snapshot) -> BoolArray:

@@ -12,6 +12,7 @@ from orchestrator.domain.offerbook import KEY, OfferBook
 from orchestrator.domain.plan import Part, Plan
 from orchestrator.domain.reason import Reason, ReasonCode
 from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.tenure import spoken
 from orchestrator.domain.workload import Inference
 from orchestrator.planning.limits import BY
 
@@ -57,8 +58,8 @@ def _moved(part: Part, fresh: Snapshot, tolerance: float, hours: float) -> list[
     ends_s, counted_s = now.max_lease_s, planned.max_lease_s
     shorter = ends_s is not None and (counted_s is None or ends_s < counted_s * (1.0 - tolerance))
     if shorter and ends_s is not None and hours * 3600.0 - planned.boot_s > ends_s:
-        before = "" if counted_s is None else f", not after {counted_s / 3600.0:,.3g} h"
-        detail = f"{planned.label}: a lease ends after {ends_s / 3600.0:,.3g} h now{before}"
+        before = "" if counted_s is None else f", not after {spoken(counted_s / 3600.0)}"
+        detail = f"{planned.label}: a lease ends after {spoken(ends_s / 3600.0)} now{before}"
         reasons.append(Reason(BY, ReasonCode.LEASE_TOO_SHORT, detail))
     # Written so that a price that is no number counts as risen.
     if not now.usd_per_hour <= planned.usd_per_hour * (1.0 + tolerance):

@@ -14,7 +14,7 @@ from orchestrator.domain.knobs import configured, overridden
 from orchestrator.domain.offer import Billing, Tier
 from orchestrator.domain.offerbook import FloatArray
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.tenure import STATE_BYTES, WEIGHT_BYTES, restarts, tenure, trains_all
+from orchestrator.domain.tenure import STATE_BYTES, WEIGHT_BYTES, restarts, spoken, tenure, trains_all
 from orchestrator.domain.workload import DataSet, Inference, Workload
 from policies.cost.traffic import Way, priced, ways
 
@@ -142,20 +142,16 @@ def _ends(view: PlanView, candidates: Candidates) -> list[str]:
     found, leases = restarts(view.workload, best), tenure(view.workload, best.book)
     if found is None or leases is None or not found[0].any():
         return []
-    count, first_h = int(found[0][0]), _span(float(leases.first_h[0]))
+    count, first_h = int(found[0][0]), spoken(float(leases.first_h[0]))
     if isinstance(view.workload, Inference):
-        gap = _span(float(leases.change_h[0]))
+        gap = spoken(float(leases.change_h[0]))
         return [
             f"the best placement is interrupted {count:,} times, for {gap} each: a lease of it ends after {first_h}"
         ]
-    spent = _span(float(found[1][0]))
+    spent = spoken(float(found[1][0]))
     return [
         f"the best placement takes {count + 1:,} leases of {first_h}: {spent} of restarts, in its time and its cost"
     ]
-
-
-def _span(hours: float) -> str:
-    return f"{hours * 60.0:,.0f} min" if hours < 2.0 else f"{hours:,.3g} h"
 
 
 def _storage(workload: Workload, candidates: Candidates, settings: Mapping[str, float]) -> FloatArray:

