@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -19,9 +21,11 @@ from orchestrator.domain.errors import (
     TransientError,
 )
 from orchestrator.domain.secret import Secret
+from orchestrator.kit.shell.command import Done
 from orchestrator.testing.clock import FakeClock
 from providers.slurm.batch import Order
-from providers.slurm.restd import RestClient
+from providers.slurm.client import Client
+from providers.slurm.restd import GUESSED, RestClient
 from providers.slurm.settings import Rate, SiteSettings, rest_place
 from providers.slurm.tokens import LIFESPAN_S, TOKEN, USER, GivenToken, MadeToken, NoToken, claimed
 
@@ -31,13 +35,16 @@ SITE = SiteSettings(name="lab", rest="http://127.0.0.1:6820", account="mine", ra
 CANARY = "canary-3f81"
 
 
+SAMPLES = Path(__file__).parents[5] / "shared" / "data" / "slurm"
+
+
 def jwt(**claims: object) -> str:
     packed = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
     return f"head.{packed}.{CANARY}"
 
 
 class Restd(httpx.BaseTransport):
-    """Answers every question alike, but for what its description says."""
+    """Answers every question alike, but for what its description says and `by_path` has by the end of a path."""
 
     def __init__(self, *versions: int, said: object = None, status: int = 200, kind: str = "application/json") -> None:
         self.paths = {"paths": {f"/slurm/v0.0.{each}/jobs/": {} for each in versions} | {"/slurmdb/v0.0.99/jobs": {}}}
@@ -45,6 +52,7 @@ class Restd(httpx.BaseTransport):
         self.asked: list[tuple[str, str]] = []
         self.sent: list[object] = []
         self.headers: list[httpx.Headers] = []
+        self.by_path: dict[str, object] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.asked.append((request.method, request.url.path))
@@ -53,6 +61,9 @@ class Restd(httpx.BaseTransport):
             return httpx.Response(200, json=self.paths)
         if request.content:
             self.sent.append(json.loads(request.content))
+        for end, said in self.by_path.items():
+            if request.url.path.endswith(end):
+                return httpx.Response(200, json=said)
         body = self.said if isinstance(self.said, bytes) else json.dumps(self.said).encode()
         return httpx.Response(self.status, content=body, headers={"content-type": self.kind})
 
@@ -74,6 +85,18 @@ def test_the_newest_version_that_both_sides_know_is_taken_and_asked_for_once(
     assert restd.asked == [("GET", "/openapi/v3"), *[("GET", f"/slurm/v0.0.{taken}/jobs")] * 2]
 
 
+@pytest.mark.parametrize("name", ["22.05", "noble", "trixie", "resolute", "forky"])
+def test_of_every_version_that_was_looked_at_the_newest_api_is_known(name: str) -> None:
+    path = SAMPLES / f"rest-{name}.txt"
+    if not path.is_file():
+        pytest.skip(f"no record of slurmrestd in {SAMPLES}")
+    said = path.read_text().splitlines()[0]
+    spoken = [int(each) for each in re.findall(r"v0\.0\.(\d+)", said)]
+    restd = Restd(*spoken, said={"jobs": []})
+    client(restd).jobs()
+    assert restd.asked[-1] == ("GET", f"/slurm/v0.0.{max(spoken)}/jobs")
+
+
 @pytest.mark.parametrize("spoken", [(46, 47), (35,), ()])
 def test_a_site_that_speaks_no_version_of_ours_is_an_error_that_says_what_it_speaks(spoken: tuple[int, ...]) -> None:
     with pytest.raises(TransientError, match=f"v0.0.{spoken[0]}" if spoken else "none that it names"):
@@ -91,6 +114,51 @@ def test_a_site_that_was_upgraded_is_asked_for_its_version_again() -> None:
     restd.said, restd.status, restd.kind = {"jobs": []}, 200, "application/json"
     rest.jobs()
     assert restd.asked[-1] == ("GET", "/slurm/v0.0.44/jobs")
+
+
+NODE = {"name": "n0", "state": ["IDLE"], "gres": "gpu:a100:4", "partitions": ["low", "high"], "cpus": 8}
+PARTITIONS = [
+    {"name": name, "partition": {"state": ["UP"]}, "priority": {"tier": n}} for n, name in enumerate(("low", "high"))
+]
+TEXT = b"PartitionName=low State=UP PriorityTier=0 PreemptMode=OFF\nPartitionName=high State=UP PriorityTier=1\n"
+
+
+class Said:
+    """A login node that says the same to everything."""
+
+    name = "login"
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+
+    def run(self, argv: object, **how: object) -> Done:
+        return Done(0, self._text, b"")
+
+
+@pytest.mark.parametrize("version", [40, 44])
+def test_which_partitions_are_preempted_is_asked_of_the_login_node_where_slurmrestd_does_not_say(version: int) -> None:
+    restd = Restd(version)
+    restd.by_path = {"/nodes": {"nodes": [NODE]}, "/partitions": {"partitions": PARTITIONS}}
+    alone = client(restd).cluster()
+    assert {each.name: each.preemptible for each in alone.partitions} == {"low": True, "high": False}
+    assert alone.gaps == (GUESSED,)
+    tokens = MadeToken(lambda _: f"SLURM_JWT={jwt(sun='me')}\n", "", FakeClock())
+    commands = Client(SITE, Said(TEXT))
+    both = RestClient(SITE, tokens, clock=FakeClock(), commands=commands, transport=restd).cluster()
+    assert {each.name: each.preemptible for each in both.partitions} == {"low": False, "high": False}
+    assert both.gaps == ()
+    told = [each | {"preempt_mode": ["DISABLED"]} for each in PARTITIONS]
+    restd.by_path["/partitions"] = {"partitions": told}
+    assert not any(each.preemptible for each in client(restd).cluster().partitions)
+
+
+@pytest.mark.parametrize("empty", ["/nodes", "/partitions"])
+def test_a_cluster_of_nothing_is_an_error_and_never_an_empty_market(empty: str) -> None:
+    restd = Restd(44)
+    restd.by_path = {"/nodes": {"nodes": [NODE]}, "/partitions": {"partitions": PARTITIONS}}
+    restd.by_path[empty] = {empty[1:]: []}
+    with pytest.raises(TransientError, match="no nodes or no partitions"):
+        client(restd).cluster()
 
 
 def test_a_job_is_ordered_as_each_version_takes_it() -> None:
