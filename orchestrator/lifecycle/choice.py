@@ -58,8 +58,7 @@ def choose(draft: Draft) -> Choice:
     """The next candidate of the plan that can be bought."""
     run = draft.run
     program = run.workload.program
-    again = program is None or program.max_attempts > 1
-    leases = sum(attempt.lease is not None and not (again and lasted(attempt)) for attempt in run.attempts)
+    leases = _tried(run)
     if program is not None and leases >= program.max_attempts:
         return NoMore(f"{leases} leases were tried, as many as the job allows: {run.detail}")
     if draft.over_budget(0.0):
@@ -84,6 +83,18 @@ def choose(draft: Draft) -> Choice:
     if first is None:
         return UsedUp(cause, silent=SILENT in skipped)
     return UsedUp(cause, until=first.until, told=first.sentence(draft.now), silent=SILENT in skipped)
+
+
+def _tried(run: Run) -> int:
+    """Leases that count towards those that a job may fail by: not one that lasted, unless it got the job no further."""
+    program = run.workload.program
+    once, done, tried = program is not None and program.max_attempts <= 1, 0.0, 0
+    for attempt in run.attempts:
+        reported = attempt.progress.done if attempt.progress is not None else None
+        stuck = reported is not None and reported <= done
+        tried += attempt.lease is not None and (once or stuck or not lasted(attempt))
+        done = max(done, reported or 0.0)
+    return tried
 
 
 def _first(run: Run) -> int:

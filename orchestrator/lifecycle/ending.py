@@ -30,6 +30,11 @@ def taken(attempt: Attempt) -> str:
     return ENDING if _close(attempt, attempt.reclaim_at) else RECLAIMED
 
 
+def ran_out(attempt: Attempt) -> bool:
+    """Whether the job ended when its lease did, and so with it: a lease may be gone that no listing has shown yet."""
+    return _close(attempt, attempt.job_ended_at)
+
+
 def over(draft: Draft, attempt: Attempt) -> bool:
     """Whether the time of its lease is up."""
     return _close(attempt, draft.now)

@@ -15,7 +15,7 @@ from orchestrator.lifecycle.actions import Action, Launch, MakePlan
 from orchestrator.lifecycle.approving import asking, granted, needed
 from orchestrator.lifecycle.choice import NoMore, Pick, UsedUp, buy, choose, next_look, refused_lately
 from orchestrator.lifecycle.draft import Draft, held
-from orchestrator.lifecycle.ending import ENDING, over, taken
+from orchestrator.lifecycle.ending import ENDING, over, ran_out, taken
 from orchestrator.lifecycle.observed import DEFAULT_RULES, Observed, Rules
 from orchestrator.lifecycle.punctual import FALL_BACK, must_fall_back, remaining
 from orchestrator.lifecycle.winddown import ask_to_stop, out_of_patience, settle_by_buying, wind_down
@@ -229,7 +229,7 @@ def _ended(draft: Draft, attempt: Attempt) -> None:
         draft.end(RunState.SUCCEEDED, "the job finished")
     elif attempt.exit_code is None:
         draft.move(RunState.RECOVERING, attempt.cause)
-    elif draft.lost(attempt) or attempt.reclaim_at is not None:
+    elif draft.lost(attempt) or attempt.reclaim_at is not None or ran_out(attempt):
         draft.move(RunState.RECOVERING, ENDING if over(draft, attempt) else draft.lost(attempt) or taken(attempt))
     else:
         # A failure is the job's own only where the machines outlived it: that takes a look that is newer than its end.

@@ -212,6 +212,6 @@ def test_a_pilot_that_slurm_ends_unread_is_a_lease_lost_and_no_job_that_failed(d
     scene.step(job=status)
     scene.step(sights={NAME: Listing(asked_at=clock.now(), leases=tuple(doomed.provider.leases()))})
     moves = [event for event in scene.history if isinstance(event, Moved)]
-    assert RunState.FAILED not in {move.to for move in moves}
+    assert RunState.FAILED not in {end for move in moves for end in (move.to, move.outcome)}
     assert RunState.RECOVERING in {move.to for move in moves}
     assert scene.attempt.state is not AttemptState.HELD

@@ -98,6 +98,23 @@ def test_leases_that_lasted_are_none_of_those_that_a_job_may_fail_by() -> None:
     assert scene.attempt.number == 5
 
 
+def test_leases_in_which_a_job_gets_no_further_are() -> None:
+    scene, ends_at = first(attempts=3, life_s=200.0)
+    for done, state in (
+        (0.2, RunState.RUNNING),
+        (0.2, RunState.RUNNING),
+        (0.2, RunState.RUNNING),
+        (0.2, RunState.FAILED),
+    ):
+        wait_until(scene, ends_at - timedelta(seconds=LEAD_S))
+        scene.step(Stopped(action=scene.action(Stop)))
+        scene.step(job=exited(143, done))
+        scene.given_back()
+        if state is RunState.RUNNING:
+            ends_at = begun(scene, life_s=200.0)
+        assert scene.state is state
+
+
 def test_a_job_that_may_be_tried_once_is_not_begun_again() -> None:
     scene, ends_at = first(attempts=1)
     worked_through(scene, ends_at)
@@ -136,6 +153,13 @@ def test_a_job_that_its_lease_took_with_it_is_not_a_job_that_failed() -> None:
     scene.given_back()
     assert scene.action(Buy).offer.provider == "alpha"
     assert not sum(score.failures_per_node_hour or 0 for score in scores(scene.history, scene.now)) > 1e-3
+
+
+def test_nor_is_one_whose_lease_no_listing_has_ever_shown() -> None:
+    scene, ends_at = first(life_s=40.0)
+    scene.step(wait_s=(ends_at - scene.now).total_seconds(), job=exited(143))
+    scene.step(sights=scene.empty())  # in its first minute a lease may be missing there
+    assert scene.state is RunState.RECOVERING
 
 
 def test_an_end_that_became_known_is_written_down_and_stays_known() -> None:
