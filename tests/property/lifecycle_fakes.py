@@ -81,10 +81,11 @@ class FakeMarket:
         now = self._clock.now()
         for held in self.books:
             if held.gone_at is None:
-                ends = [moment for moment in (held.release_at, held.reclaim_at) if moment is not None and moment <= now]
+                known = (held.release_at, held.reclaim_at, held.lease.ends_at)
+                ends = [moment for moment in known if moment is not None and moment <= now]
                 if ends:
                     held.gone_at = min(ends)
-                    held.taken = held.gone_at == held.reclaim_at
+                    held.taken = held.gone_at in {held.reclaim_at, held.lease.ends_at}
 
     def acquire(self, offer: Offer, nodes: int, *, token: str, boot: Boot) -> Lease:
         for held in self.live():
@@ -107,6 +108,7 @@ class FakeMarket:
             usd_per_hour=nodes * offer.usd_per_hour,
             acquired_at=now,
             endpoints=(),
+            ends_at=now + timedelta(seconds=draw.choice((40.0, 150.0, 300.0))) if self._dice.fault(0.2) else None,
         )
         self.books.append(Held(bought, now + timedelta(seconds=hidden_s), now + timedelta(seconds=boot_s)))
         if self._dice.fault(0.15):
