@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +27,7 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.lease import Boot, LeaseState
 from orchestrator.domain.offer import Billing
 from orchestrator.kit.shell.command import Done
+from orchestrator.kit.shell.local import LocalShell
 from orchestrator.testing.clock import FakeClock
 from providers.slurm import pilots
 from providers.slurm.batch import Order
@@ -316,8 +317,21 @@ def test_a_job_that_has_ended_before_is_cancelled_without_a_complaint() -> None:
         client.cancel("9.pbs01")
 
 
-def test_the_question_for_our_jobs_is_a_script_that_shells_read() -> None:
-    assert shlex.split(JOBS)[0] == "set"
+@pytest.mark.parametrize(
+    ("listed", "code", "asked"), [("12.srv\n13[].srv\n", 153, "-f -F json 12.srv 13[].srv"), ("", 0, ""), (None, 1, "")]
+)
+def test_the_question_for_our_jobs_is_asked_by_a_real_shell(
+    tmp_path: Path, listed: str | None, code: int, asked: str
+) -> None:
+    (tmp_path / "13x.srv").touch()  # a pattern would find it
+    scripts = {"qselect": "exit 2" if listed is None else f"printf '{listed}'", "qstat": 'echo "$@"; exit 153'}
+    for name, body in scripts.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    told = LocalShell("slurm").run(("sh", "-c", JOBS), env=path, folder=str(tmp_path))
+    assert told.code == code
+    assert told.text == ("" if listed is None else f"{LISTED}\n" + (f"{asked}\n" if asked else ""))
 
 
 def test_the_page_shows_settings_that_are_read() -> None:
