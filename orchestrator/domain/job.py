@@ -60,3 +60,4 @@ class JobStatus:
     state: JobState
     exit_code: int | None = None  # when EXITED; negative is the signal that ended it
     progress: Progress | None = None
+    carrying: bool = False  # while RUNNING: the program has ended, and what it saved is on its way to where it is kept

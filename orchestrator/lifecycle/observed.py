@@ -62,10 +62,10 @@ class Rules:
     release_s: float = 4.0  # from a job's end to its lease's, where the provider is prompt: kept back from the budget
     listing_lag_s: float = 60.0  # a new lease is in its provider's listing within this: the Provider contract
     calls: int = 5  # calls with one token before its purchase or launch is settled otherwise
-    lost_calls: int = 1  # to end a job whose lease is lost: its machine is most likely gone too
     release_poll_s: float = 1.0  # between a release and the question whether it is done
     boot_timeout_s: float = 900.0  # at least; or five times what the offer promised
     stop_patience_s: float = 20.0  # beyond the grace: then the machines are released under the job
+    carry_s: float = 900.0  # beyond the grace, while a launcher says that it carries home what the job saved
     plans: int = 5  # plans in a row that led to no lease
     plan_backoff_s: float = 5.0  # doubles from plan to plan
     plan_backoff_cap_s: float = 300.0
@@ -94,6 +94,7 @@ class Observed:
     seen: frozenset[str] = frozenset()  # tokens of leases that an earlier listing showed
     blocks: tuple[Block, ...] = ()  # what providers refused to any run, and has not run out
     stops: Mapping[str, datetime] = field(default_factory=dict)  # token: when the stop that was delivered turns firm
+    carried: Mapping[str, datetime] = field(default_factory=dict)  # token: when a launcher last said that it carries
 
 
 def remember(tries: Tries | None, result: Result, now: datetime, rules: Rules) -> Tries | None:

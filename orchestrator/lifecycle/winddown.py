@@ -71,23 +71,39 @@ def ask_to_stop(draft: Draft, attempt: Attempt, cause: str) -> None:
         draft.emit(StopAsked(run_id=draft.run.id, at=draft.now, token=attempt.token, cause=cause))
     deadline = stop_deadline(draft, attempt)
     delivered = draft.observed.stops.get(attempt.token)
-    if (delivered is None or delivered > max(deadline, draft.now)) and draft.due(attempt.token):
+    if (delivered is None or delivered > max(deadline, draft.now)) and _due(draft, attempt):
         until = max(deadline, draft.now)
         draft.act(Stop(run_id=draft.run.id, token=attempt.token, handle=attempt.handle, until=until))
+
+
+def _due(draft: Draft, attempt: Attempt) -> bool:
+    """Whether to ask now: what runs on a machine whose lease is lost is asked in quick succession, for others wait."""
+    tries = draft.tries(attempt.token)
+    soon = tries is not None and draft.now >= tries.ended_at + timedelta(seconds=draft.rules.notice_s)
+    return draft.due(attempt.token) or bool(soon and draft.lost(attempt) and not draft.busy(attempt.token))
 
 
 def out_of_patience(draft: Draft, attempt: Attempt) -> bool:
     """True where the job should long have ended, or nobody can be reached who would end it.
 
     The time counts from the moment at which the request was delivered, never from the one at which it was meant to be:
-    a controller that was away in between has not asked yet.
+    a controller that was away in between has not asked yet. Where the launcher said since that the job has ended and
+    that it carries home what was saved, it counts from then, and ends with the budget.
     """
-    ends = draft.observed.stops.get(attempt.token)
+    ends, patience = draft.observed.stops.get(attempt.token), timedelta(seconds=draft.rules.stop_patience_s)
+    carried = draft.observed.carried.get(attempt.token)
+    if ends is not None and carried is not None and not draft.lost(attempt):
+        limit = ends + timedelta(seconds=draft.rules.carry_s)
+        carried = min(carried, limit if attempt.reclaim_at is None else min(limit, attempt.reclaim_at))
+        return draft.over_budget(0.0) or draft.now > max(ends, carried) + patience
     if ends is not None:
-        return draft.now > ends + timedelta(seconds=draft.rules.stop_patience_s)
+        return draft.now > ends + patience
     tries = draft.tries(attempt.token)
-    most = draft.rules.lost_calls if draft.lost(attempt) else draft.rules.calls
-    return tries is not None and tries.calls >= most
+    if tries is None:
+        return False
+    asked = max(draft.observed.since, attempt.stop_asked_at or draft.now)
+    # Where the lease is lost, the machine that takes long to not answer is most likely gone as well.
+    return tries.calls >= draft.rules.calls or (bool(draft.lost(attempt)) and draft.now > asked + patience)
 
 
 def stop_deadline(draft: Draft, attempt: Attempt) -> datetime:
@@ -141,7 +157,8 @@ def _job_over(draft: Draft, attempt: Attempt) -> bool:
     ask_to_stop(draft, attempt, cause)
     if draft.busy(attempt.token) or not out_of_patience(draft, attempt):
         return False
-    _over(draft, attempt, "it was not seen to end: the machines are released under it")
+    seen = "what it saved is still on its way" if attempt.token in draft.observed.carried else "it was not seen to end"
+    _over(draft, attempt, f"{seen}: the machines are released under it")
     return True
 
 

@@ -90,6 +90,7 @@ class _Memory:
     polled_at: dict[str, datetime] = field(default_factory=dict)
     tries: dict[str, Tries] = field(default_factory=dict)
     stops: dict[str, datetime] = field(default_factory=dict)
+    carried: dict[str, datetime] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)  # tokens that listings before the newest have shown
     orphans: set[str] = field(default_factory=set)  # lease ids whose release was recorded
     gone: set[str] = field(default_factory=set)  # lease ids of orphans that a release has found gone
@@ -227,6 +228,8 @@ class Controller:
             elif isinstance(outcome, Polled):
                 if outcome.status is not None:
                     jobs[outcome.token] = outcome.status
+                    if outcome.status.carrying:
+                        memory.carried[outcome.token] = now
             else:
                 self._remember(outcome, now)
                 results[outcome.action.run_id].append(outcome)
@@ -254,6 +257,7 @@ class Controller:
             seen=frozenset(memory.seen),
             blocks=memory.blocks.standing(self._clock.now()),
             stops=memory.stops,
+            carried=memory.carried,
         )
 
     def _decide(self, fence: int, run: Run, observed: Observed) -> None:

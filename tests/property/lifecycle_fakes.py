@@ -190,6 +190,7 @@ class FakeJob:
     needs_s: float
     code: int  # at its own end
     manners: int  # what it exits with when it is asked to stop: 143, 0, or -9 where it does not listen
+    carries_s: float  # from its end until what it saved is home
     stop_at: datetime | None = None  # made to end then
     asked_at: datetime | None = None
 
@@ -225,7 +226,12 @@ class FakeLauncher:
             needs_s = 0.0 if quiet else self._work_s(job.run_id) - self.done_s.get(job.run_id, 0.0)
             code = 0 if quiet or not self._fails(job.run_id) else 3
             self.jobs[job.token] = FakeJob(
-                job.run_id, self._clock.now(), max(0.0, needs_s), code, self._dice.random.choice((143, 143, 0, -9))
+                job.run_id,
+                self._clock.now(),
+                max(0.0, needs_s),
+                code,
+                self._dice.random.choice((143, 143, 0, -9)),
+                self._dice.random.choice((0.0, 0.0, 0.0, 8.0, 120.0)),
             )
         if self._dice.fault(0.08):
             raise TransientError(lease.provider, "the answer was lost")
@@ -259,6 +265,8 @@ class FakeLauncher:
         ran_s = (min(self._clock.now(), self._end(job)[0]) - job.started_at) / timedelta(seconds=1)
         whole_s = self._work_s(job.run_id)
         progress = Progress(done=min(1.0, (whole_s - job.needs_s + ran_s) / whole_s)) if job.needs_s else None
+        if code is not None and self._clock.now() < self._end(job)[0] + timedelta(seconds=job.carries_s):
+            return JobStatus(state=JobState.RUNNING, progress=progress, carrying=True)
         if code is not None:
             return JobStatus(state=JobState.EXITED, exit_code=code, progress=progress)
         return JobStatus(state=JobState.RUNNING, progress=progress)

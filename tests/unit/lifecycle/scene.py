@@ -69,6 +69,7 @@ class Scene:
         self.since = self.now
         self.tries: dict[str, Tries] = {}
         self.stops: dict[str, datetime] = {}
+        self.carried: dict[str, datetime] = {}
         self.seen: set[str] = set()
         self.flying: dict[str, Action] = {}
         self.sights: dict[str, Sight] = {}
@@ -100,6 +101,8 @@ class Scene:
             if isinstance(sight, Listing):
                 self.seen |= {one.token for one in sight.leases}
         assert self.run is not None
+        if job is not None and job.carrying:
+            self.carried[self.attempt.token] = self.now
         observed = Observed(
             since=self.since,
             fence=7,
@@ -111,6 +114,7 @@ class Scene:
             seen=frozenset(self.seen),
             blocks=self.blocks.standing(self.now),
             stops=self.stops,
+            carried=self.carried,
         )
         decision = reconcile(self.run, observed, self.now, self.rules)
         for event in decision.events:
@@ -220,8 +224,8 @@ def exited(code: int | None, done: float | None = None) -> JobStatus:
     return JobStatus(state=JobState.EXITED, exit_code=code, progress=progress)
 
 
-def doubtful(action: Action, *, note: bool = False, turned_away: bool = False) -> Doubtful:
-    return Doubtful(action=action, detail="no answer", retry_after_s=1.0, note=note, turned_away=turned_away)
+def doubtful(action: Action, *, note: bool = False, turned_away: bool = False, retry_after_s: float = 1.0) -> Doubtful:
+    return Doubtful(action=action, detail="no answer", retry_after_s=retry_after_s, note=note, turned_away=turned_away)
 
 
 def refused(action: MakePlan | Buy | Launch, error: str, *, final: bool = False) -> Refused:

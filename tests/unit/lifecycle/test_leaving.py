@@ -16,6 +16,7 @@ from orchestrator.domain.events import (
     ReleaseIntended,
     StopAsked,
 )
+from orchestrator.domain.job import JobState, JobStatus
 from orchestrator.domain.lease import LeaseState, ReclaimNotice
 from orchestrator.domain.run import AttemptState, RunState
 from orchestrator.domain.workload import Limits
@@ -138,20 +139,33 @@ def test_a_job_that_nobody_can_reach_holds_nobody_up_for_ever() -> None:
     scene.to_running()
     scene.step(sights=scene.shown())
     scene.step(sights=scene.empty())
-    for call in range(1, scene.rules.lost_calls + 1):
-        scene.step(doubtful(scene.action(Stop)))
-        scene.step()
-        assert len(scene.told(JobEnded)) == (call == scene.rules.lost_calls)
+    for call in range(1, scene.rules.calls + 1):
+        scene.step(doubtful(scene.action(Stop), retry_after_s=60.0))
+        scene.step()  # a second later
+        assert len(scene.told(JobEnded)) == (call == scene.rules.calls)
     assert scene.told(JobEnded)[-1].exit_code is None
     assert scene.state is RunState.RECOVERING
 
 
-def test_a_machine_that_is_still_leased_is_asked_more_often_to_end_its_job() -> None:
+def test_a_lost_machine_that_takes_long_to_not_answer_is_asked_less_often() -> None:
+    scene = Scene()
+    scene.to_running()
+    scene.step(sights=scene.shown())
+    scene.step(sights=scene.empty())
+    scene.step(doubtful(scene.action(Stop)), wait_s=12.0)
+    assert not scene.told(JobEnded)
+    scene.step()
+    scene.step(doubtful(scene.action(Stop)), wait_s=12.0)
+    assert len(scene.told(JobEnded)) == 1
+
+
+def test_a_machine_that_is_still_leased_is_asked_at_leisure_to_end_its_job() -> None:
     scene = reclaimed(in_s=3600.0)
     for call in range(1, scene.rules.calls + 1):
-        scene.step(doubtful(scene.action(Stop)))
-        scene.step()
+        scene.step(doubtful(scene.action(Stop), retry_after_s=60.0))
         assert len(scene.told(JobEnded)) == (call == scene.rules.calls)
+        assert "Stop" not in kinds(scene.step())
+        scene.step(wait_s=60.0)
 
 
 def test_patience_with_a_job_counts_from_the_delivery_of_the_request() -> None:
@@ -168,6 +182,51 @@ def test_patience_with_a_job_counts_from_the_delivery_of_the_request() -> None:
     assert scene.told(JobEnded) == []
     scene.step(wait_s=scene.rules.stop_patience_s + 1)
     assert len(scene.told(JobEnded)) == 1
+
+
+CARRYING = JobStatus(state=JobState.RUNNING, carrying=True)
+
+
+def test_what_a_job_saved_is_waited_for_while_it_is_on_its_way_and_not_without_end() -> None:
+    scene = reclaimed(in_s=36_000.0)
+    scene.step(Stopped(action=scene.action(Stop)))
+    waited_s = 0.0
+    while not scene.told(JobEnded):
+        scene.step(wait_s=10.0, job=CARRYING, sights=scene.shown())
+        waited_s += 10.0
+        assert waited_s < 2000.0
+    assert waited_s == pytest.approx(GRACE_S + scene.rules.carry_s + scene.rules.stop_patience_s, abs=11.0)
+    assert "on its way" in scene.told(JobEnded)[-1].cause
+
+
+def test_what_is_on_its_way_is_given_up_when_nothing_more_is_heard_of_it() -> None:
+    scene = reclaimed(in_s=36_000.0)
+    scene.step(Stopped(action=scene.action(Stop)))
+    scene.step(wait_s=GRACE_S + 100.0, job=CARRYING)
+    scene.step(wait_s=scene.rules.stop_patience_s)
+    assert not scene.told(JobEnded)
+    scene.step(wait_s=1.0)
+    assert len(scene.told(JobEnded)) == 1
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_what_is_on_its_way_waits_for_neither_a_reclaim_nor_a_lease_that_is_gone(lost: bool) -> None:
+    scene = reclaimed(in_s=60.0)
+    scene.step(Stopped(action=scene.action(Stop)))
+    scene.step(wait_s=61.0, job=CARRYING, sights=scene.empty() if lost else scene.shown())
+    scene.step(wait_s=scene.rules.stop_patience_s, job=CARRYING)
+    assert len(scene.told(JobEnded)) == 1
+
+
+def test_what_is_on_its_way_is_released_when_the_money_ends() -> None:
+    scene = Scene(limits=Limits(budget_usd=32.0))  # an hour of it
+    scene.to_running()
+    left_s = 3600.0 - (scene.now - scene.attempt.lease.acquired_at) / timedelta(seconds=1)  # type: ignore[union-attr]
+    reserve_s = scene.rules.notice_s + scene.rules.release_s
+    scene.step(wait_s=left_s - reserve_s - GRACE_S, job=CARRYING)
+    scene.step(Stopped(action=scene.action(Stop)), wait_s=0.5, job=CARRYING)
+    assert kinds(scene.step(wait_s=GRACE_S - 1.0, job=CARRYING)) == []
+    assert kinds(scene.step(wait_s=1.0, job=CARRYING)) == ["GiveBack"]
 
 
 def test_a_release_is_confirmed_by_the_provider_or_asked_for_again() -> None:

@@ -139,7 +139,7 @@ class SshLauncher:
         if running:
             self._homecoming.begin_if_due(placed, page, nodes)
         if running or not self._all_home(placed, page, nodes):
-            return JobStatus(state=JobState.RUNNING, progress=progress)
+            return JobStatus(state=JobState.RUNNING, progress=progress, carrying=not running)
         code = next((code for code in codes if code), 0)
         return JobStatus(state=JobState.EXITED, exit_code=code, progress=progress)
 
