@@ -20,8 +20,9 @@ def jobs_of(plan: ContinuumPlan) -> tuple[Inference, ...]:
 def parts_of(plan: ContinuumPlan) -> tuple[Inference, ...]:
     """One job for each pool, in their order: its part of every population it serves, under the limits of the whole.
 
-    The peaks of a population's parts add up to its peak. A peak that is given back while it is not needed is a spiky
-    load of its own; a budget is shared out by what the pools cost.
+    The peaks of a population's parts add up to its peak; a pool that serves nobody while every site is there has,
+    besides, those whom it stands by for. A peak that is given back while it is not needed is a spiky load of its own; a
+    budget is shared out by what the pools cost.
     """
     return tuple(_part(plan, index, pool) for index, pool in enumerate(plan.pools))
 
@@ -37,7 +38,7 @@ def _part(plan: ContinuumPlan, index: int, pool: Pool) -> Inference:
     return replace(
         workload,
         name=workload.name[: LONGEST_NAME - len(ending)] + ending,
-        users=_users(routes, duty),
+        users=_users(routes, duty) or _stood_by_for(plan, pool),
         peak_over_mean=1.0 / duty,
         limits=replace(workload.limits, budget_usd=budget),
     )
@@ -60,3 +61,15 @@ def _users(routes: list[Route], duty: float) -> tuple[Population, ...]:
     for route in routes:
         rates[route.population] = rates.get(route.population, 0.0) + route.requests_per_s * duty
     return tuple(Population(place, rate) for place, rate in rates.items())
+
+
+def _stood_by_for(plan: ContinuumPlan, pool: Pool) -> tuple[Population, ...]:
+    """Whom the pool's site takes over at most when another one is lost: without them it would know no distance."""
+    here = f"{pool.offer.provider}/{pool.offer.region}"
+    rates = {population.place: population.requests_per_s for population in plan.workload.users}
+    most: dict[str, float] = {}
+    for loss in plan.losses:
+        for one in loss.moved:
+            if one.site == here:
+                most[one.population] = max(most.get(one.population, 0.0), one.share * rates[one.population])
+    return tuple(Population(place, rate) for place, rate in most.items())

@@ -82,6 +82,17 @@ def test_the_parts_carry_all_users_and_the_budget_together() -> None:
     assert sum(plan.workload.limits.budget_usd or 0.0 for plan in plans) == pytest.approx(50_000.0)
 
 
+def test_a_pool_that_stands_by_is_bound_to_those_whom_it_would_take_over() -> None:
+    found = market()
+    users, limits = (Population("Frankfurt", 1.0),), Limits(latency=LatencyTarget(first_token_s=0.15))
+    whole = plan_continuum(replace(service(), users=users, limits=limits), found, POLICIES, Ask(survive=True))
+    serving = {route.pool for route in whole.routes}
+    assert (len(whole.pools), len(serving)) == (2, 1)
+    for plan in plans_of(whole, found, POLICIES, PlanOptions()):
+        assert _users(plan.workload) == users
+        assert {one.parts[0].offer.region for one in plan.ranked} == {"eu-central-1"}  # the other continent is too far
+
+
 def test_a_pool_that_nobody_sells_is_an_error() -> None:
     found = replace(market(), buyable=())
     with pytest.raises(UserError, match="plan with --buyable"):
