@@ -37,8 +37,8 @@ def installed(folder: Path, version: str = VERSION) -> str:
 class Head:
     """Nodes that have joined, and submissions by their ids."""
 
-    def __init__(self) -> None:
-        self.nodes = 1
+    def __init__(self, word: bytes) -> None:
+        self.nodes, self._word = 1, word
         self.jobs: dict[str, subprocess.Popen[bytes]] = {}
         self.stopped: set[str] = set()
 
@@ -50,7 +50,7 @@ class Head:
 
     def _member(self, connection: socket.socket) -> None:
         with connection:
-            if connection.recv(4) != b"join":
+            if connection.recv(200) != self._word:
                 return
             self.nodes += 1
             connection.recv(1)
@@ -139,18 +139,31 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+def _fails_now() -> bool:
+    """Whether this start is one of those that $FAILS, a file with their number, asks to fail."""
+    asked = Path(os.environ.get("FAILS", "/nonexistent"))
+    left = int(asked.read_text()) if asked.exists() else 0
+    if left:
+        asked.write_text(str(left - 1))
+    return left > 0
+
+
 def main(arguments: list[str]) -> int:
     """Be the head or a member."""
     said = dict(each[2:].partition("=")[::2] for each in arguments if each.startswith("--"))
     if os.environ["RAY_AUTH_MODE"] != "token" or not os.path.isdir(said["temp-dir"]):
         return 1
+    if _fails_now():
+        sys.stderr.write("The current node timed out during startup.\n")
+        return 1
+    word = f"join {os.environ['RAY_AUTH_TOKEN']}".encode()
     if "head" not in said:
         host, _, port = said["address"].rpartition(":")
         with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(b"join")
+            connection.sendall(word)
             connection.recv(1)
         return 1
-    head = Head()
+    head = Head(word)
     with socket.create_server((said["node-ip-address"], int(said["port"]))) as listener:
         threading.Thread(target=head.welcome, args=(listener,), daemon=True).start()
         where = (said["dashboard-host"], int(said["dashboard-port"]))

@@ -27,8 +27,8 @@ from tests.e2e.machines import Machines, resolve
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
-# A node that is killed is noticed after a second, not fifteen; what a user would say in the job's `env`.
-QUICK = (("RAY_health_check_period_ms", "500"), ("RAY_health_check_timeout_ms", "1000"))
+# A node that is killed is noticed after five seconds, not fifteen; what a user would say in the job's `env`.
+QUICK = (("RAY_health_check_period_ms", "1000"), ("RAY_health_check_timeout_ms", "5000"))
 ON_ALL_NODES = """
 import os, time
 import ray

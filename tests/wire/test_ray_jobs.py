@@ -128,25 +128,31 @@ def test_a_program_that_asks_for_ray_is_started_by_its_launcher(world: Clusters)
     assert replace(launch, program=replace(job.program, framework=None)).launcher == "ssh"
 
 
-@pytest.mark.parametrize("fault", ["before", "after"])
-def test_a_start_that_was_broken_off_goes_on_as_the_same_cluster(world: Clusters, fault: str) -> None:
+class Died(Exception):
+    """The control plane is gone in the middle of a start."""
+
+
+@pytest.mark.parametrize("fault", ["before", "after", "died"])
+def test_a_start_that_was_broken_off_goes_on_as_one_cluster(world: Clusters, fault: str) -> None:
     left = [1]
 
     def lose(address: str, called: str) -> str:
-        if (address, called) == ("127.0.0.3", "start") and left[0]:
-            left[0] -= 1
-            return fault
-        return ""
+        if (address, called) != ("127.0.0.3", "start") or not left[0]:
+            return ""
+        left[0] -= 1
+        if fault == "died":
+            raise Died
+        return fault
 
     world.machines.lose = lose
     job, lease = world.program(MARK), world.lease(0, 1)
     # Addresses that the nodes themselves know.
     pairs = zip(lease.endpoints, ("127.0.0.2", "127.0.0.3"), strict=True)
     lease = replace(lease, endpoints=tuple(replace(each, address=address) for each, address in pairs))
-    with pytest.raises(TransientError, match=r"127\.0\.0\.3"):
+    with pytest.raises((Died, TransientError)):
         world.ray().start(lease, job)
-    handle = world.ray().start(lease, job)
     launcher = world.ray()
+    handle = launcher.start(lease, job)
     until(lambda: launcher.poll(handle).state is not JobState.RUNNING)
     assert launcher.poll(handle) == JobStatus(state=JobState.EXITED, exit_code=0)
     assert (world.checkpoints / "starts").read_text() == "x"
@@ -165,15 +171,31 @@ def test_the_key_of_our_clusters_is_ours_alone_and_stays(world: Clusters) -> Non
     assert [path.name for path in key.parent.glob(".*")] == [KEY]
 
 
-def test_a_cluster_that_fails_loses_the_job_and_says_why(world: Clusters) -> None:
-    port = 20000 + zlib.crc32(b"t-1") % 12000  # the first node's
-    with socket.create_server(("127.0.0.1", port)):
-        handle = world.ray(here=True).start(world.here(), world.program(MARK))
-        assert world.over(handle).state is JobState.LOST
+def test_a_first_node_that_is_slow_to_start_is_started_again_and_the_others_wait_for_it(world: Clusters) -> None:
+    (world.folder / "fails").write_text("2")
+    env = (("PATH", world.path), ("FAILS", str(world.folder / "fails")))
+    handle = world.ray(here=True).start(world.here(2), world.program(MARK, env=env))
+    assert world.over(handle) == JobStatus(state=JobState.EXITED, exit_code=0)
+    assert (world.checkpoints / "starts").read_text() == "x"
+
+
+def test_a_cluster_that_cannot_be_started_loses_the_job_and_says_why(world: Clusters) -> None:
+    (world.folder / "fails").write_text("9")
+    env = (("PATH", world.path), ("FAILS", str(world.folder / "fails")))
+    handle = world.ray(here=True).start(world.here(), world.program(MARK, env=env))
+    assert world.over(handle).state is JobState.LOST
     log = b"".join(world.ray(here=True).logs(handle, since=0)).decode()
     assert "isoflop: ray start failed on the first node:" in log
-    assert "Address already in use" in log
+    assert "timed out during startup" in log
     assert not (world.checkpoints / "starts").exists()
+
+
+def test_a_port_that_is_somebody_elses_loses_the_job_and_is_said(world: Clusters) -> None:
+    port = 20000 + zlib.crc32(b"t-1") % 12000  # where nodes find the first one
+    with socket.create_server(("127.0.0.1", port)):
+        handle = world.ray(here=True).start(world.here(2), world.program(MARK))
+        assert world.over(handle).state is JobState.LOST
+    assert b"Address already in use" in b"".join(world.ray(here=True).logs(handle, since=0))
 
 
 def test_a_first_node_that_does_not_know_its_own_name_loses_the_job_and_says_so(world: Clusters) -> None:

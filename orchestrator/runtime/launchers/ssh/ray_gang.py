@@ -17,16 +17,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional
 
 from orchestrator.runtime.launchers import supervisor
 from orchestrator.runtime.launchers.ssh.ray_api import LOOK_S, Api
 from orchestrator.runtime.launchers.ssh.ray_part import Part, Trouble, end, free_port
 
 POLL_S = 0.05
-CALL_S = 10.0
+CALL_S = 5.0
 JOIN_S = 300.0  # until every node has joined: Ray may be read from a slow disk, and other nodes come later
-GONE = 2  # refusals in a row of the first node, after which its Ray is gone
+STARTS = 3
+BACKLOG = 1024
 REJOINS, SOON_S = 3, 60.0  # a node that leaves the cluster so soon for so many times in a row does not belong to it
 LATE_S = 5.0  # for the program's own exit code, once Ray says that it has ended
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # what shells exit with
@@ -34,26 +35,68 @@ NO_CLUSTER = 16  # SIGSTKFLT, nobody's signal: a cluster that failed ends by it,
 Said = Dict[str, Any]
 
 
+class Door:
+    """Where other nodes learn the port of the cluster, once there is one; a connection lasts as long as the cluster."""
+
+    def __init__(self, address: str, port: int, nodes: int) -> None:
+        """Raises: OSError where the port is somebody's, or the address no one of ours."""
+        family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        self.address, self._told = str(place[0]), b""
+        self._guests, self._socket = [], None  # type: List[socket.socket], Optional[socket.socket]
+        if nodes == 1:
+            return
+        self._socket = socket.socket(family, kind, protocol)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(place)
+        self._socket.listen(BACKLOG)
+        self._socket.setblocking(False)
+
+    def open(self, port: int) -> None:
+        """Everybody may join, at `port`."""
+        self._told = b"%d\n" % port
+
+    def look(self) -> None:
+        """Let in who waits."""
+        with contextlib.suppress(OSError):
+            while self._told and self._socket is not None:
+                guest, _ = self._socket.accept()
+                guest.setblocking(False)
+                guest.send(self._told)
+                self._guests.append(guest)
+
+
 def lead(part: Part) -> int:
     """The first node: the cluster's head, which submits the program. Returns its exit code."""
-    address = socket.getaddrinfo(os.environ["MASTER_ADDR"], None, type=socket.SOCK_STREAM)[0][4][0]
-    api = Api(free_port(), os.environ["RAY_AUTH_TOKEN"])
-    supervisor.write(part.job / "dashboard.json", {"port": api.port})
-    part.start(
-        [
-            "--head",
-            "--node-ip-address=%s" % address,
-            "--port=%s" % os.environ["MASTER_PORT"],
-            "--dashboard-host=127.0.0.1",
-            "--dashboard-port=%d" % api.port,
-            "--ray-client-server-port=%d" % free_port(),
-        ]
-    )
-    begun = _until(part, api.up, "its Jobs API does not answer: is it ray[default]?")
     nodes = int(part.said["nodes"])
-    if begun and _until(part, lambda: api.nodes() >= nodes, "not all of its %d nodes have joined" % nodes):
-        return _follow(part, api)
+    door = Door(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), nodes)
+    api = _head(part, door)
+
+    def joined() -> bool:
+        door.look()
+        return api is not None and api.nodes() >= nodes
+
+    if api is not None and _until(part, joined, "not all of its %d nodes have joined" % nodes):
+        return _follow(part, api, door)
     return -signal.SIGTERM
+
+
+def _head(part: Part, door: Door) -> Optional[Api]:
+    """Start the cluster; None where the job is to end before. Ray gives up after half a minute, but may be slow."""
+    for left in reversed(range(STARTS)):
+        api, port = Api(free_port(), os.environ["RAY_AUTH_TOKEN"]), free_port()
+        supervisor.write(part.job / "dashboard.json", {"port": api.port})
+        own = ["--node-ip-address=" + door.address, "--port=%d" % port, "--ray-client-server-port=%d" % free_port()]
+        part.start(["--head", "--dashboard-host=127.0.0.1", "--dashboard-port=%d" % api.port, *own])
+        try:
+            begun = _until(part, api.up, "its Jobs API does not answer: is it ray[default]?")
+        except Trouble:
+            if not left or part.running():
+                raise
+            end(part.job)
+        else:
+            door.open(port)
+            return api if begun else None
+    return None
 
 
 def _until(part: Part, condition: Callable[[], bool], failure: str) -> bool:
@@ -70,12 +113,13 @@ def _until(part: Part, condition: Callable[[], bool], failure: str) -> bool:
     return True
 
 
-def _follow(part: Part, api: "Api") -> int:
+def _follow(part: Part, api: Api, door: Door) -> int:
     """Submit the program and wait for its end."""
     me = [sys.executable, "-I", "-S", os.path.abspath(sys.argv[0]), "ray", "drive", str(part.job)]
     api.submit(part.said["token"], "exec " + " ".join(map(shlex.quote, me)))
     told, looked, ended_at, status = False, time.monotonic(), None, {}  # type: bool, float, Optional[float], Said
     while True:
+        door.look()  # for a node that joins again
         driver = supervisor.read(part.job / "driver.json") or {}
         if "code" in driver:
             return int(driver["code"])
@@ -105,49 +149,69 @@ def _ask_driver(driver: Said) -> bool:
 
 
 def join(part: Part) -> int:
-    """Another node: a member of the cluster for as long as the first node's Ray is there."""
-    head = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
+    """Another node: a member of the cluster for as long as the first node's part is there."""
+    guest = Guest(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
     deadline = time.monotonic() + JOIN_S
-    while _refused(head) is not False:
+    while guest.port is None:
         if part.asked:
             return -signal.SIGTERM
         if time.monotonic() >= deadline:
-            raise Trouble("the first node's Ray cannot be reached at %s, port %d" % head)
+            raise Trouble("the first node cannot be reached at %s, port %d" % guest.head)
+        guest.knock()
         time.sleep(4 * POLL_S)
     short = 0  # lives in a row
     while short < REJOINS:
         began = time.monotonic()
-        part.start(["--address=%s:%d" % head])
-        if _gone(part, head):
-            return 0
+        part.start(["--address=%s:%d" % (guest.head[0], guest.port)])
+        while part.running() or not guest.welcome():
+            if guest.gone():
+                return 0
+            time.sleep(POLL_S)
         short = short + 1 if time.monotonic() < began + SOON_S else 0
         _tell("node %d has left the Ray cluster and joins again" % part.said["rank"])
         end(part.job)
     raise Trouble("ray start failed on node %d:%s" % (part.said["rank"], part.tail()))
 
 
-def _gone(part: Part, head: Tuple[str, int]) -> bool:
-    """Wait until the first node's Ray is gone (True) or ours has ended while it is there."""
-    refusals = 0
-    while True:
-        running, refused = part.running(), _refused(head)
-        refusals = refusals + 1 if refused else 0
-        if refusals >= GONE:
-            return True
-        if not running and refused is False:
-            return False
-        time.sleep(LOOK_S)
+class Guest:
+    """Another node's connection to the first one's door."""
 
+    def __init__(self, address: str, port: int) -> None:
+        self.head = (address, port)
+        self.port: Optional[int] = None
+        self._line: Optional[socket.socket] = None
+        self._refused = False
 
-def _refused(address: Tuple[str, int]) -> Optional[bool]:
-    """Whether the machine says that nobody listens there; None where it says nothing."""
-    try:
-        with socket.create_connection(address, timeout=CALL_S):
-            return False
-    except ConnectionRefusedError:
-        return True
-    except OSError:
-        return None
+    def knock(self) -> None:
+        """Connect, and learn the cluster's port; try again where that does not come to be."""
+        self._line, self._refused = None, False
+        try:
+            line = socket.create_connection(self.head, timeout=CALL_S)
+            told = line.makefile("rb").readline(16)
+            if told.endswith(b"\n"):
+                self._line, self.port = line, int(told)
+        except ConnectionRefusedError:
+            self._refused = True
+        except OSError:  # it says nothing
+            time.sleep(LOOK_S)
+
+    def welcome(self) -> bool:
+        """Whether the first node's part is there, as far as anybody knows now."""
+        if self._line is not None:
+            try:
+                self._line.settimeout(0.0)
+                if self._line.recv(1):
+                    return True
+            except BlockingIOError:
+                return True
+            except OSError:
+                pass
+        self.knock()
+        return self._line is not None
+
+    def gone(self) -> bool:
+        """Whether the machine says that the first node's part is not there any more."""
+        return not self.welcome() and self._refused
 
 
 def drive(job: Path) -> int:

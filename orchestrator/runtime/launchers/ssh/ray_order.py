@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from orchestrator.domain.errors import ProviderError
 from orchestrator.domain.job import Job
 from orchestrator.domain.lease import Lease
 from orchestrator.domain.workload import Framework
+from orchestrator.runtime.launchers.ssh.book import Placed
 
 # The first that keeps strangers out by a token: docs.ray.io/en/latest/ray-security/token-auth.html, read 2026-11-22.
 OLDEST = (2, 52)
@@ -39,10 +41,11 @@ def check(provider: str, found: Mapping[str, Mapping[str, Any]]) -> None:
         raise ProviderError(provider, f"the nodes of a cluster need the same Ray, and have {detail}")
 
 
-def order(lease: Lease, job: Job) -> dict[str, object]:
-    """What every node is told of the cluster."""
-    offer = lease.offer
+def order(lease: Lease, job: Job, placed: Placed) -> dict[str, object]:
+    """What every node is told of the cluster; its name is another's on no machine."""
+    offer, where = lease.offer, f"{placed.nodes[0].address} {placed.job_folder(0)}"
     return {
+        "name": f"isoflop-{zlib.crc32(where.encode()):08x}",
         "token": job.token,
         "nodes": lease.nodes,
         "cpus": max(1, int(offer.vcpus)),

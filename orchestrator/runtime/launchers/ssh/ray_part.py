@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import time
-import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Set, Tuple
 
@@ -89,7 +88,7 @@ class Part:
         """Start Ray. Raises: Trouble where that is not possible at all."""
         folder = str(self.job / "ray")
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        short = links(self.job, self.said["rank"])
+        short = links(self.said)
         for link in short:
             with contextlib.suppress(FileExistsError):
                 os.symlink(folder, link)
@@ -124,10 +123,9 @@ class Part:
         return ""
 
 
-def links(job: Path, rank: int) -> List[str]:
-    """Short names of Ray's folder: this node's, and the first node's, which Ray used everywhere until late in 2025."""
-    name = "/tmp/isoflop-%08x" % zlib.crc32(os.path.splitext(str(job.name))[0].encode())  # noqa: S108 - sockets
-    return ["%s-%d" % (name, number) for number in dict.fromkeys((rank, 0))]
+def links(said: Said) -> List[str]:
+    """Short names of Ray's folder: this node's, and the first node's, which Ray 2.52 uses on every node."""
+    return ["/tmp/%s-%d" % (said["name"], number) for number in dict.fromkeys((said["rank"], 0))]  # noqa: S108 - sockets
 
 
 def environment(job: Path, said: Said) -> Dict[str, str]:
@@ -153,8 +151,8 @@ def end(job: Path) -> None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(POLL_S)
-    said = supervisor.read(job / "ray.json") or {"rank": 0}
-    for link in links(job, said["rank"]):
+    said = supervisor.read(job / "ray.json")
+    for link in links(said) if said else ():
         with contextlib.suppress(OSError):
             if os.readlink(link) == str(job / "ray"):
                 os.unlink(link)

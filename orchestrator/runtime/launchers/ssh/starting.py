@@ -175,7 +175,7 @@ class Start:
                 "gpus": self.lease.offer.gpus > 0,
             }
         if self.job.program.framework is Framework.RAY:
-            order["ray"] = ray_order.order(self.lease, self.job)
+            order["ray"] = ray_order.order(self.lease, self.job, self.placed)
         return order
 
     def _undo(self) -> None:
