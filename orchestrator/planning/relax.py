@@ -260,8 +260,9 @@ def _arithmetic(case: Case) -> Iterable[_Change]:
     """Narrower weights where nobody allowed them, and the layout that was stated."""
     job = case.workload
     if isinstance(job, Inference | BatchInference) and not job.quantise and job.precision.bits > 8:
-        fp8: Workload = replace(job, quantise=(Precision.FP8,))
-        yield _Change("quantise", "allow 8-bit weights (fp8)", fp8, resized=True)
+        narrow = Precision.INT8 if Precision.FP8 in job.stack.lacks else Precision.FP8
+        narrower: Workload = replace(job, quantise=(narrow,))
+        yield _Change("quantise", f"allow 8-bit weights ({narrow})", narrower, resized=True)
     if isinstance(job, Training | FineTune) and job.parallelism is not None:
         free: Workload = replace(job, parallelism=None)
         yield _Change("parallelism", "no stated layout", free, resized=True)

@@ -136,6 +136,18 @@ def test_a_service_shows_its_load_what_most_requests_wait_and_what_narrower_weig
     assert json.loads(cli("plan", path, "--snapshot", market, "--json").out)["ranked"][0]["layout"] is None
 
 
+def test_what_would_help_an_infeasible_service_is_in_formats_that_its_stack_holds(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "serve.yaml"
+    text = (
+        "kind: Inference\nname: serve\nmodel: llama-3.1-8b\nusers: [{place: Frankfurt, rate: 1/s}]\nstack: llama.cpp\n"
+    )
+    path.write_text(f"{text}limits: {{latency: {{first_token: 1ms}}}}\n")
+    market = save(tmp_path / "market.json", snapshot(offer(), network=network()))
+    ran = cli("plan", path, "--snapshot", market)
+    assert ran.code == 3, ran.err
+    assert ran.err.startswith("error: no feasible placement")
+
+
 def test_top_limits_what_is_shown_and_not_what_is_saved(cli: Cli, job_file: Path, market: Path, tmp_path: Path) -> None:
     saved = tmp_path / "plan.json"
     ran = cli("plan", job_file, "--snapshot", market, "--top", "1", "-o", saved)
