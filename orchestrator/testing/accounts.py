@@ -134,6 +134,7 @@ def assert_sane(offer: Offer) -> None:
     assert offer.source
     assert offer.quota_nodes is None or offer.quota_nodes >= 0
     assert offer.obtainability is None or 0 <= offer.obtainability <= 1
+    assert offer.max_lease_s is None or 0 < offer.max_lease_s < float("inf")
 
 
 def buy(provider: Provider, offer: Offer, token: str) -> Lease:

@@ -183,6 +183,7 @@ class ProviderContract(HardshipContract, ChaosContract):
         assert len(ready.endpoints) == ready.nodes
         assert all(endpoint.launcher for endpoint in ready.endpoints)
         assert (ready.token, ready.owner, ready.acquired_at) == (lease.token, lease.owner, lease.acquired_at)
+        assert ready.ends_at is None or ready.ends_at > ready.acquired_at
 
     def test_every_node_of_a_lease_has_its_own_endpoint(self, account: Account, provider: Provider) -> None:
         offers = [offer for offer in provider.offers() if (offer.available or 0) >= 2]

@@ -165,7 +165,7 @@ def test_a_job_is_stopped_before_its_walltime_and_goes_on_in_a_new_pilot_from_it
             with plane.client() as client:
                 return client.run(run_id).state.final
 
-        plane.until("the run ends", ended, within_s=200.0)
+        plane.until("the run ends", ended, within_s=280.0)
         events = plane.events(run_id)
         with plane.client() as client:
             run = client.run(run_id)
