@@ -69,8 +69,10 @@ class InterconnectPolicy:
         return {} if delay_h is None else {TERM: candidates.nodes * candidates.book.usd_per_hour * delay_h}
 
     def rewards_speed(self, view: PlanView) -> frozenset[str]:
-        """Nothing: more nodes exchange more, and nodes are counted to be in time with the delay (`delay_h`)."""
-        return frozenset()
+        """Nothing: more nodes exchange more, and nodes are counted to be in time with the delay (`delay_h`). But on fewer
+        of them a delay may outlive one lease more.
+        """
+        return frozenset() if view.snapshot.book.max_lease_s is None else frozenset({TERM})
 
     def delay_h(self, view: PlanView, candidates: Candidates) -> FloatArray | None:
         """Hours by which the network delays, where the deadline is to be kept with them."""
