@@ -69,8 +69,9 @@ class InterconnectPolicy:
         return {} if delay_h is None else {TERM: candidates.nodes * candidates.book.usd_per_hour * delay_h}
 
     def rewards_speed(self, view: PlanView) -> frozenset[str]:
-        """Nothing: more nodes exchange more, and nodes are counted to be in time with the delay (`delay_h`). But on fewer
-        of them a delay may outlive one lease more.
+        """Nothing: more nodes exchange more, and nodes are counted to be in time with the delay (`delay_h`).
+
+        But on fewer of them a delay may outlive one lease more.
         """
         return frozenset() if view.snapshot.book.max_lease_s is None else frozenset({TERM})
 
