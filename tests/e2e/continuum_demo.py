@@ -244,7 +244,8 @@ def _until_answered(show: Show, *hosts: str) -> None:
 
 def main() -> int:
     """Set all up, play, and leave nothing; returns the exit code."""
-    os.environ.pop("CI", None)
+    for name in ("CI", "ISOFLOP_CONFIG"):
+        os.environ.pop(name, None)
     try:
         continuum.needed()
     except pytest.skip.Exception as error:

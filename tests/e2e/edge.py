@@ -96,6 +96,8 @@ class Edge:
             ]
             for host in booting:
                 self._wait_for(host)
+            for host in booting:  # all in one, the way there and back takes what the site says
+                self.wan.shape(host.name, rtt_ms=max(0.0, host.site.rtt_ms - own_ms(host.address)))
             self._open = stack.pop_all()
         return self
 
@@ -168,7 +170,6 @@ class Edge:
             raise
         host = self.hosts[name] = Host(name, site, address, folder / "home", process)
         self._addresses[name] = address
-        self.wan.shape(name, rtt_ms=site.rtt_ms)
         return host
 
     def _wait_for(self, host: Host) -> None:
@@ -187,6 +188,16 @@ class Edge:
         for host in self.hosts.values():
             _end(host.process)
         self.hosts.clear()
+
+
+def own_ms(address: str) -> float:
+    """What it takes to be answered by SSH's port: the quickest of seven."""
+    found = []
+    for _ in range(7):
+        begun = time.perf_counter()
+        socket.create_connection((address, PORT), timeout=10).close()
+        found.append(1000 * (time.perf_counter() - begun))
+    return min(found)
 
 
 def _wait_for_namespace(process: subprocess.Popen[bytes]) -> None:

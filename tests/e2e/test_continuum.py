@@ -24,6 +24,7 @@ def test_training_and_a_service_are_placed_over_the_continuum_and_move_when_thei
     continuum.needed()
     with Continuum(tmp_path) as world:
         training, service = world.jobs(*char_service.training(more=100))
+        world.plane.up()
         world.settle()
         trained = train_where_it_is_cheapest(world, training)
         serve_where_it_is_near(world, service)
@@ -99,6 +100,7 @@ def train_on_elsewhere(world: Continuum, run_id: str) -> None:
 
 def leave_nothing(world: Continuum) -> None:
     """Every run ended: no lock, no job, no machine, no process; the bill adds up."""
+    assert {"locks and leases of hosts", "processes of runs"} <= world.left().keys()  # of the service, which runs
     world.cancel()
     bill = world.shell.read("bill")
     assert {line["offer"].split()[0] for line in bill["lines"]} == {"slurm", "ssh", "aws"}

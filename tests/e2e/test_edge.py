@@ -56,18 +56,18 @@ def devices() -> set[str]:
     return {name for _, name in socket.if_nameindex()}
 
 
-def test_round_trips_are_at_least_what_they_shall_be_also_between_hosts(two: Edge) -> None:
+def test_round_trips_are_no_shorter_than_they_shall_be_also_between_hosts(two: Edge) -> None:
     near, far = two.hosts["near-1"], two.hosts["far-1"]
     assert knock(near.address)[0] == errno.ECONNREFUSED
-    assert knock(near.address)[1] >= 3
-    assert knock(far.address)[1] >= 40
+    assert knock(near.address)[1] >= 0.8 * 3
+    assert knock(far.address)[1] >= 0.8 * 40
     two.wan.shape("near-1", rtt_ms=25)
     assert knock(near.address)[1] >= 25
     code = "import socket, sys, time; t = time.time(); s = socket.create_connection((sys.argv[1], 22)); "
     inside = ["nsenter", "--target", str(near.process.pid), "--net", sys.executable, "-c"]
     shown = "print(1000 * (time.time() - t))"
     said = subprocess.run([*inside, code + shown, far.address], capture_output=True, text=True, timeout=30, check=True)
-    assert float(said.stdout) >= 65
+    assert float(said.stdout) >= 25 + 0.8 * 40
 
 
 def test_a_line_that_is_cut_is_silent_and_is_there_again_when_it_is_mended(two: Edge) -> None:
