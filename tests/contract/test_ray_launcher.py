@@ -23,6 +23,7 @@ from orchestrator.runtime.launchers.ssh.connect import Machines as Shells
 from orchestrator.testing import launcher_contract
 from orchestrator.testing.clock import FakeClock
 from orchestrator.testing.launcher_contract import LauncherContract, Site, a_job, ended, python
+from tests.contract.test_ssh_launcher import OtherMachines
 from tests.e2e import ray_machines, sshd, stand_in_ray
 from tests.e2e.machines import Machines, resolve
 
@@ -39,12 +40,10 @@ class WithRay(RayLauncher):
         return super().start(lease, replace(job, program=program))
 
 
-class Clusters(Site):
+class Clusters(OtherMachines):
     def __init__(self, folder: Path, machines: Machines, shells: Shells) -> None:
-        self._folder, self._machines, self._shells = folder, machines, shells
+        super().__init__(folder, machines, shells)
         self._path = ray_machines.PATH if REAL else stand_in_ray.installed(folder / "bin")
-        for name in ("state", "checkpoints"):
-            (folder / name).mkdir()
 
     def launcher(self) -> Launcher:
         folder = self._folder / "state"
@@ -53,16 +52,7 @@ class Clusters(Site):
         return made
 
     def lease(self, nodes: int = 1) -> Lease:
-        return ray_machines.small(self._machines.lease(nodes))
-
-    def checkpoints(self) -> Path:
-        return self._folder / "checkpoints"
-
-    def checkpoints_of_job(self) -> str:
-        return str(self._machines.root(0) / "checkpoints" / "run-1")
-
-    def files_of_ours(self) -> list[Path]:
-        return [path for path in self._folder.rglob("*") if path.is_file() and path.name != "output.log"]
+        return ray_machines.small(super().lease(nodes))
 
 
 class TestRayLauncher(LauncherContract):

@@ -20,6 +20,7 @@ from orchestrator.domain.workload import Framework
 from orchestrator.lifecycle.actions import Launch
 from orchestrator.runtime.launchers import supervisor
 from orchestrator.runtime.launchers.ray_jobs import KEY, RayLauncher
+from orchestrator.runtime.launchers.shells import Shells
 from orchestrator.runtime.launchers.ssh import ray_order
 from orchestrator.testing.builders import lease as a_lease
 from orchestrator.testing.launcher_contract import until
@@ -37,7 +38,7 @@ class Clusters(World):
         self.path = stand_in_ray.installed(folder / "bin")
 
     def ray(self, *, here: bool = False) -> RayLauncher:
-        reach = None if here else self.machines
+        reach = Shells() if here else self.machines
         folder = self.folder / "state"
         return RayLauncher(secret=_no_secret, clock=self.clock, folder=folder, reach=reach, look_every_s=0.0)
 

@@ -11,21 +11,19 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.domain.contracts import Clock, Launcher, LauncherContext
+from orchestrator.domain.contracts import Launcher, LauncherContext
 from orchestrator.domain.errors import ProviderError
 from orchestrator.domain.job import Handle, Job, JobState, JobStatus
 from orchestrator.domain.lease import Endpoint, Lease
-from orchestrator.domain.secret import Secret
 from orchestrator.domain.workload import Framework
 from orchestrator.runtime.launchers.process import NAME as HERE
 from orchestrator.runtime.launchers.shells import Shells
 from orchestrator.runtime.launchers.ssh.book import NAME as MACHINES
-from orchestrator.runtime.launchers.ssh.launcher import LOOK_EVERY_S, Reach, SshLauncher
+from orchestrator.runtime.launchers.ssh.launcher import SshLauncher
 from orchestrator.runtime.launchers.ssh.ray_gang import NO_CLUSTER
 
 NAME = Framework.RAY.value
@@ -35,28 +33,16 @@ KEY_BYTES = 32
 
 def create(context: LauncherContext) -> Launcher:
     """The launcher of programs that ask for Ray."""
-    return RayLauncher(secret=context.secret, clock=context.clock, folder=context.state_dir)
+    return RayLauncher(secret=context.secret, clock=context.clock, folder=context.state_dir, reach=Shells())
 
 
-class RayLauncher:
-    """See Launcher; every call may come from any process of this machine."""
+class RayLauncher(SshLauncher):
+    """The launcher for machines, whose supervisors run a cluster; of this machine where `reach` knows it.
+
+    SIGTERM of a stop goes to the program alone: its cluster stays whole until it or the grace has ended.
+    """
 
     name = NAME
-
-    def __init__(
-        self,
-        *,
-        secret: Callable[[str], Secret],
-        clock: Clock,
-        folder: Path,
-        reach: Reach | None = None,
-        look_every_s: float = LOOK_EVERY_S,
-    ) -> None:
-        """`reach` None connects with asyncssh; a running job is looked at every `look_every_s` at most."""
-        self._folder = folder
-        self._inner = SshLauncher(
-            secret=secret, clock=clock, folder=folder, reach=Shells(reach), look_every_s=look_every_s
-        )
 
     def start(self, lease: Lease, job: Job) -> Handle:
         """See Launcher.start: the program runs once, on the first node, and its tasks on all of them.
@@ -75,22 +61,14 @@ class RayLauncher:
         env = {**dict(job.program.env), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
         program = replace(job.program, framework=Framework.RAY, env=tuple(env.items()))
         nodes = replace(lease, endpoints=tuple(map(_machine, lease.endpoints)))
-        return replace(self._inner.start(nodes, replace(job, program=program)), launcher=NAME)
+        return replace(super().start(nodes, replace(job, program=program)), launcher=NAME)
 
     def poll(self, handle: Handle) -> JobStatus:
         """See Launcher.poll: one command per node. A job whose cluster failed is lost, and may go on elsewhere."""
-        status = self._inner.poll(handle)
+        status = super().poll(handle)
         if status.state is JobState.EXITED and status.exit_code == -NO_CLUSTER:
             return replace(status, state=JobState.LOST, exit_code=None)
         return status
-
-    def logs(self, handle: Handle, *, since: int) -> Iterator[bytes]:
-        """See Launcher.logs: the program's output, in which Ray repeats that of its tasks."""
-        return self._inner.logs(handle, since=since)
-
-    def stop(self, handle: Handle, *, grace_s: float) -> None:
-        """See Launcher.stop: SIGTERM to the program, whose cluster stays whole until it has ended; then to nobody."""
-        self._inner.stop(handle, grace_s=grace_s)
 
 
 def _machine(endpoint: Endpoint) -> Endpoint:

@@ -164,9 +164,11 @@ def _ours(job: Path) -> Set[int]:
 
     The mark alone is not enough: a process that names itself (`ray::f`) may write over its environment.
     """
-    leader = (supervisor.read(job / "session.json") or {}).get("leader") or {"pid": 0}
-    taken = supervisor.identity(leader["pid"]) not in (None, leader) if leader["pid"] else True
-    mark = ("%s=%s" % (MARK, job)).encode() + b"\0"
+    leader = (supervisor.read(job / "session.json") or {}).get("leader") or {"boot": ""}
+    # Its number is another's only where that one runs: a session keeps the number of its first process to its end.
+    known = leader["boot"] == supervisor.boot_id() and supervisor.identity(leader["pid"]) in (None, leader)
+    session_id = leader["pid"] if known else None
+    mark = os.fsencode("%s=%s" % (MARK, job)) + b"\0"
     parents, found = {}, set()  # type: Dict[int, int], Set[int]
     for about in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -175,8 +177,7 @@ def _ours(job: Path) -> Set[int]:
                 continue
             pid = int(about.name)
             parents[pid] = int(parent)
-            own = not taken and int(session) == leader["pid"]
-            if own or mark in (about / "environ").read_bytes() + b"\0":
+            if int(session) == session_id or mark in (about / "environ").read_bytes() + b"\0":
                 found.add(pid)
     more = found
     while more:
