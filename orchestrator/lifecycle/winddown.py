@@ -99,11 +99,7 @@ def out_of_patience(draft: Draft, attempt: Attempt) -> bool:
     if ends is not None:
         return draft.now > ends + patience
     tries = draft.tries(attempt.token)
-    if tries is None:
-        return False
-    asked = max(draft.observed.since, attempt.stop_asked_at or draft.now)
-    # Where the lease is lost, the machine that takes long to not answer is most likely gone as well.
-    return tries.calls >= draft.rules.calls or (bool(draft.lost(attempt)) and draft.now > asked + patience)
+    return tries is not None and tries.calls >= draft.rules.calls
 
 
 def stop_deadline(draft: Draft, attempt: Attempt) -> datetime:

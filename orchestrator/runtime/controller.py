@@ -212,7 +212,9 @@ class Controller:
         for recorded in self._store.events(since=memory.seq):
             event = recorded.event
             if event.run_id:
-                memory.runs[event.run_id] = advance(memory.runs.get(event.run_id), event)
+                run = advance(memory.runs.get(event.run_id), event)
+                # A plan is most of what a run takes, and one that has ended buys nothing any more.
+                memory.runs[event.run_id] = replace(run, plan=None) if run.state.final else run
             memory.blocks.take(event)
             memory.seq = recorded.seq
 
@@ -313,7 +315,11 @@ class Controller:
         memory, settings, now = self._memory, self._settings, self._clock.now()
         current = [run.attempt for run in memory.runs.values() if not run.state.final and run.attempt is not None]
         attempts = [attempt for attempt in current if attempt.state in OPEN]
-        memory.seen &= {attempt.token for attempt in attempts}
+        tokens = {attempt.token for attempt in attempts}
+        memory.seen &= tokens
+        for known in (memory.polled_at, memory.stops, memory.carried):
+            for token in known.keys() - tokens:
+                del known[token]
         holding = {attempt.offer.provider for attempt in attempts}
         for provider in self._gateway.names():
             every_s = settings.look_every_s if provider in holding else settings.idle_look_every_s

@@ -121,8 +121,8 @@ class SqliteStore:
             query = "SELECT seq, body FROM events WHERE seq > ? AND run_id = ? ORDER BY seq"
             parameters = (since, run_id)
         with self._lock, self._explained():
-            rows = self._db.execute(query, parameters).fetchall()
-        return [Recorded(seq, self._event(seq, body)) for seq, body in rows]
+            rows = self._db.execute(query, parameters)  # one by one: of all texts at once there may be gigabytes
+            return [Recorded(seq, self._event(seq, body)) for seq, body in rows]
 
     def close(self) -> None:
         """See Store.close. Closing twice is fine."""

@@ -207,6 +207,7 @@ class FakeLauncher:
         self._dice = dice
         self._work_s = work_s
         self._fails = fails
+        self.carries_s: tuple[float, ...] = ()  # one of these
         self.jobs: dict[str, FakeJob] = {}
         self.done_s: dict[str, float] = {}
         self.misdeeds: list[str] = []
@@ -231,7 +232,7 @@ class FakeLauncher:
                 max(0.0, needs_s),
                 code,
                 self._dice.random.choice((143, 143, 0, -9)),
-                self._dice.random.choice((0.0, 0.0, 0.0, 8.0, 120.0)),
+                self._dice.random.choice(self.carries_s) if self.carries_s else 0.0,
             )
         if self._dice.fault(0.08):
             raise TransientError(lease.provider, "the answer was lost")

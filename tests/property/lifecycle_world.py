@@ -101,6 +101,7 @@ class World:
         self.dice = Dice(random.Random(self.seed), self.chaos)
         self.markets = [FakeMarket(name, self.clock, self.dice) for name in ("alpha", "beta")]
         self.launcher = FakeLauncher(self.clock, self.dice, self.work_s, self.fails)
+        self.launcher.carries_s = (0.0, 0.0, 0.0, 8.0, 120.0)
         self.store = FlakyStore()
         self._folded: dict[str, Run] = {}
         self._seq = 0

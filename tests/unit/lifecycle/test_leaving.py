@@ -147,18 +147,6 @@ def test_a_job_that_nobody_can_reach_holds_nobody_up_for_ever() -> None:
     assert scene.state is RunState.RECOVERING
 
 
-def test_a_lost_machine_that_takes_long_to_not_answer_is_asked_less_often() -> None:
-    scene = Scene()
-    scene.to_running()
-    scene.step(sights=scene.shown())
-    scene.step(sights=scene.empty())
-    scene.step(doubtful(scene.action(Stop)), wait_s=12.0)
-    assert not scene.told(JobEnded)
-    scene.step()
-    scene.step(doubtful(scene.action(Stop)), wait_s=12.0)
-    assert len(scene.told(JobEnded)) == 1
-
-
 def test_a_machine_that_is_still_leased_is_asked_at_leisure_to_end_its_job() -> None:
     scene = reclaimed(in_s=3600.0)
     for call in range(1, scene.rules.calls + 1):

@@ -209,7 +209,7 @@ def test_cancelling_is_heard(stage: Stage) -> None:
     stage.tick(controller, 40)
     assert stage.run("run").state is RunState.RUNNING
     stage.store.request(CancelAsked(run_id="run", at=stage.clock.now()))
-    stage.tick(controller, 8)
+    stage.tick(controller, 45)  # it may take its grace
     assert stage.run("run").state is RunState.CANCELLED
     assert stage.market.live() == []
 
