@@ -143,7 +143,7 @@ def test_a_job_has_ended_when_its_checkpoints_are_home_or_waited_for_long_enough
     launcher = world.launcher()
     job = world.root(0) / "jobs" / "t-1.0"
     until((job / "exit.json").exists)
-    assert launcher.poll(handle).state is JobState.RUNNING
+    assert launcher.poll(handle) == JobStatus(state=JobState.RUNNING, carrying=True)
     world.clock.sleep((launching.HOME_WITHIN + timedelta(seconds=1)).total_seconds())
     assert launcher.poll(handle) == JobStatus(state=JobState.EXITED, exit_code=0)
     assert list(world.checkpoints.iterdir()) == []
