@@ -133,7 +133,7 @@ class Died(Exception):
     """The control plane is gone in the middle of a start."""
 
 
-@pytest.mark.parametrize("fault", ["before", "after", "died"])
+@pytest.mark.parametrize("fault", ["after", "died"])
 def test_a_start_that_was_broken_off_goes_on_as_one_cluster(world: Clusters, fault: str) -> None:
     left = [1]
 

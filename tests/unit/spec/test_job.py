@@ -16,6 +16,7 @@ from orchestrator.domain.workload import (
     Checkpointing,
     DataSet,
     FineTune,
+    Framework,
     Inference,
     LatencyTarget,
     Limits,
@@ -85,6 +86,7 @@ run:
   secrets: {HF_TOKEN: env:HF_TOKEN}
   checkpoint: {interval: 5min, grace: 0s}
   max_attempts: 3
+  framework: ray
   port: 8000
 policies: {latency: {usd_per_ms: 0.5}, other: {fast: true, mode: best, worth: $2k}}
 """
@@ -112,6 +114,7 @@ policies: {latency: {usd_per_ms: 0.5}, other: {fast: true, mode: best, worth: $2
         secrets=(("HF_TOKEN", "env:HF_TOKEN"),),
         checkpoint=Checkpointing(interval_s=300.0, grace_s=0.0),
         max_attempts=3,
+        framework=Framework.RAY,
         port=8000,
     )
     assert workload.settings == (
@@ -247,6 +250,7 @@ name: again
         (f"{TRAINING}lora_rank: 5", "lora_rank is a field of FineTune"),
         (f"{TRAINING}precision: bf17", "did you mean bf16?"),
         (f"{TRAINING}limits: {{billing: sport}}", "did you mean spot?"),
+        (f"{TRAINING}run: {{command: x, framework: rya}}", "did you mean ray?"),
         (f"{TRAINING}limits: {{deadline: 30 dayz}}", "dayz"),
         (TRAINING.replace("gpt-3", "lama-3.1-8b"), "did you mean llama-3.1-8b"),
     ],
