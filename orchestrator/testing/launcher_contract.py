@@ -157,8 +157,8 @@ print("up"); time.sleep(600)
         assert launcher.poll(handle).exit_code == 5
 
     def test_a_job_sees_its_run_attempt_port_and_folders(self, site: Site) -> None:
-        names = ("ISOFLOP_RUN_ID", "ISOFLOP_ATTEMPT", "ISOFLOP_CHECKPOINT_DIR", "RANK", "WORLD_SIZE")
-        names = (*names, "OWN", "ISOFLOP_PORT")
+        ours = ("ISOFLOP_RUN_ID", "ISOFLOP_ATTEMPT", "ISOFLOP_CHECKPOINT_DIR", "RANK", "WORLD_SIZE")
+        names = (*ours, "OWN", "ISOFLOP_PORT")
         code = f"import os; print([os.environ[n] for n in {names!r}])"
         program = replace(python(code), env=(("OWN", "value"),), port=8123)
         launcher, handle = start(site, program)
