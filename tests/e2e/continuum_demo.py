@@ -239,7 +239,7 @@ def play(show: Show) -> None:
 
 def _until_answered(show: Show, *hosts: str) -> None:
     world = show.world
-    world.until("it answers", lambda: all(show.traffic.answered[host] for host in hosts), within_s=150)
+    world.until("it answers", lambda: all(show.traffic.answered[host] for host in hosts), within_s=240)
 
 
 def main() -> int:

@@ -74,7 +74,7 @@ def serve_where_it_is_near(world: Continuum, job: Path) -> None:
 def lose_a_host(world: Continuum) -> None:
     """The host that serves is gone with its line: its pool goes on at its neighbour, within the target."""
     world.edge.power_off("mainz-1")
-    world.until("the neighbour answers", lambda: answering(world) == {"mainz-2", "munich-1"}, within_s=120)
+    world.until("the neighbour answers", lambda: answering(world) == {"mainz-2", "munich-1"}, within_s=240)
     (moved,) = [run for run in world.runs() if run.name == "chat-part-1"]
     first, *_, last = moved.attempts
     assert first.cause == "the provider no longer lists the lease"
