@@ -214,6 +214,19 @@ def test_cancelling_is_heard(stage: Stage) -> None:
     assert stage.market.live() == []
 
 
+def test_a_run_that_has_ended_takes_no_plan_and_no_memory_of_its_job(stage: Stage) -> None:
+    controller = stage.controller("a")
+    stage.submit("run")
+    stage.tick(controller, 40)
+    assert controller._memory.runs["run"].plan is not None
+    assert set(controller._memory.polled_at) == {"run-1"}
+    stage.store.request(CancelAsked(run_id="run", at=stage.clock.now()))
+    stage.tick(controller, 45)
+    assert controller._memory.runs["run"].plan is None
+    assert not controller._memory.polled_at
+    assert not controller._memory.stops
+
+
 def test_a_bug_of_the_planner_fails_its_run_and_no_other(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("broken", "well"):
         stage.submit(name)
