@@ -20,7 +20,7 @@ from dataclasses import replace
 from orchestrator.domain.offer import Billing
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.workload import Workload
+from orchestrator.domain.workload import Training, Workload
 from orchestrator.simulation.engine import Arrival, Scenario, simulate
 from orchestrator.simulation.study_serve import ServeCase, day, study
 from orchestrator.simulation.weather import generated
@@ -74,9 +74,10 @@ def runs(count: int) -> dict[str, float]:
 
 
 def cheapest(workload: Workload, market: Snapshot) -> Plan:
-    """A ready-made plan: what is on sale, by price."""
+    """A ready-made plan: what is on sale, by price, in hours as there is work left."""
     on_sale = sorted((one for one in market.book if one.available != 0), key=lambda one: one.usd_per_hour)
-    ranked = [replace(placement_on(one), buyable=True) for one in on_sale]
+    left = workload.tokens / training().tokens if isinstance(workload, Training) else 1.0
+    ranked = [replace(placed, hours=placed.hours.scaled(left), buyable=True) for placed in map(placement_on, on_sale)]
     return replace(plan_of(*ranked), workload=workload, made_at=market.taken_at)
 
 

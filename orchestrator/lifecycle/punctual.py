@@ -134,8 +134,13 @@ def _pace(run: Run) -> float:
 
 def _share(run: Run) -> float:
     """What share of the run's work its present plan was made for."""
-    whole, planned = _amount(run.workload), _amount(run.plan.workload) if run.plan is not None else 0.0
-    return min(planned / whole, 1.0) if whole > 0 and planned > 0 else 1.0
+    return share_of(run.plan.workload, run.workload) if run.plan is not None else 1.0
+
+
+def share_of(part: Workload, whole: Workload) -> float:
+    """What share of the work of `whole` is in `part`, in (0, 1]; a service is never a part."""
+    all_of_it, planned = _amount(whole), _amount(part)
+    return min(planned / all_of_it, 1.0) if all_of_it > 0 and planned > 0 else 1.0
 
 
 def _amount(workload: Workload) -> float:

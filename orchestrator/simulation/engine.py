@@ -21,6 +21,7 @@ from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.workload import Inference, Program, Workload
 from orchestrator.lifecycle.fold import advance
 from orchestrator.lifecycle.holdings import holdings
+from orchestrator.lifecycle.punctual import share_of
 from orchestrator.runtime.controller import Controller, ControllerSettings, Stamped
 from orchestrator.simulation.clock import VirtualClock
 from orchestrator.simulation.ledger import Tally, tally
@@ -200,9 +201,12 @@ class _Engine:
         market = replace(self._world.snapshot(), holdings=holdings(self._runs[one] for one in self._open))
         plan = self._decide(workload, market)
         known = self._hours.setdefault(workload.name, {})
+        share = share_of(workload, self._runs[workload.name].workload)  # a later plan is of what is left
         for placement in plan.ranked:
             for part in placement.parts if len(placement.parts) == 1 else ():  # several are not bought
-                known[part.offer.label, part.nodes] = (placement.hours.p50, deviation(placement.hours))
+                boot_h = min(part.offer.boot_s / 3600.0, placement.hours.p50)
+                whole_h = boot_h + (placement.hours.p50 - boot_h) / share
+                known[part.offer.label, part.nodes] = (whole_h, deviation(placement.hours))
         return plan
 
     def _work_h(self, run_id: str, lease: Lease) -> float:

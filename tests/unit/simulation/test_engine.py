@@ -17,7 +17,7 @@ from orchestrator.domain.plan import Plan
 from orchestrator.domain.run import RunState
 from orchestrator.domain.sizing import Band
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.workload import Checkpointing, Limits, Workload
+from orchestrator.domain.workload import Checkpointing, Limits, Training, Workload
 from orchestrator.simulation import rivals
 from orchestrator.simulation.clock import VirtualClock
 from orchestrator.simulation.engine import Arrival, Ran, Scenario, simulate
@@ -38,17 +38,19 @@ def market() -> Snapshot:
     return snapshot(DEMAND, SPOT)
 
 
-def job(**limits: float) -> Workload:
+def job(**limits: float) -> Training:
     command = program(command=("train",), checkpoint=Checkpointing(interval_s=600.0, grace_s=30.0))
     return training(name="job", program=command, limits=Limits(**limits))  # type: ignore[arg-type]
 
 
 def cheapest(workload: Workload, found: Snapshot) -> Plan:
-    """What is on sale by price, ten hours on any of it."""
+    """What is on sale by price, ten hours on any of it for the whole job."""
     allowed = workload.limits.billing
     on_sale = [one for one in found.book if one.available != 0 and (not allowed or one.billing in allowed)]
     on_sale.sort(key=lambda one: one.usd_per_hour)
-    placements = [replace(placement_on(one), buyable=True) for one in on_sale]
+    whole = placement_on(DEMAND).hours
+    hours = whole.scaled(workload.tokens / job().tokens) if isinstance(workload, Training) else whole
+    placements = [replace(placement_on(one), hours=hours, buyable=True) for one in on_sale]
     return replace(plan_of(*placements), workload=workload, made_at=found.taken_at)
 
 
@@ -120,6 +122,21 @@ def test_a_machine_that_is_taken_back_is_announced_saved_from_and_replaced() -> 
     calm_h = (ran().tally.jobs[0].ended_at - EPOCH) / timedelta(hours=1)
     late_h = (found.ended_at - EPOCH) / timedelta(hours=1) - calm_h
     assert 0.0 < late_h < 0.25  # the work was saved: what is lost is a notice and a boot
+
+
+def test_a_later_plan_is_of_what_is_left_and_makes_no_work_vanish() -> None:
+    def only_the_first(workload: Workload, found: Snapshot) -> Plan:
+        plan = cheapest(workload, found)
+        return replace(plan, ranked=plan.ranked[:1])  # so that every loss is followed by another plan
+
+    def ended_h(weather: Weather | None) -> float:
+        (found,) = simulate(scenario(weather), only_the_first).tally.jobs
+        assert found.ended_at is not None
+        return (found.ended_at - EPOCH) / timedelta(hours=1)
+
+    calm_h = ended_h(None)
+    assert calm_h == pytest.approx(10.0, abs=5.0)
+    assert 0.0 < ended_h(sky((20, 21), (40, 41))) - calm_h < 0.5
 
 
 def test_without_grace_what_was_done_since_the_last_checkpoint_is_done_again() -> None:
