@@ -65,29 +65,36 @@ def seed(store: SqliteStore, count: int) -> None:
     fence = store.lead("seeding", now=now, ttl_s=600.0)
     assert fence is not None
     for first in range(0, count, BATCH):
-        runs = [story(f"run-{number}", number, now, fence)[0] for number in range(first, min(count, first + BATCH))]
+        runs = [story(number, now, fence) for number in range(first, min(count, first + BATCH))]
         store.append([event for events in runs for event in events], fence=fence)
     store.resign("seeding")
 
 
-def story(run_id: str, number: int, now: datetime, fence: int) -> tuple[list[Event], Lease]:
-    """A run's events up to a job that runs."""
-    token = f"{run_id}-1"
-    workload = builders.training(name=run_id, program=builders.program(command=("python", "train.py", run_id)))
-    offers = [
-        builders.offer(provider=PROVIDER, region=f"region-{each}", instance_type=f"type-{number % 50}-{each}")
-        for each in range(CANDIDATES)
-    ]
-    plan = builders.plan_of(*map(builders.placement_on, offers), workload=workload, made_at=now)
-    lease = builders.lease(
+def an_offer(number: int, rank: int) -> Offer:
+    """One of a run's candidates."""
+    return builders.offer(provider=PROVIDER, region=f"region-{rank}", instance_type=f"type-{number % 50}-{rank}")
+
+
+def a_lease(number: int, now: datetime) -> Lease:
+    """What a run holds."""
+    return builders.lease(
         id=f"lease-{number}",
         provider=PROVIDER,
-        token=token,
+        token=f"run-{number}-1",
         owner=OWNER,
-        offer=offers[0],
+        offer=an_offer(number, 0),
         acquired_at=now,
         endpoints=(Endpoint(launcher="bench", address=f"10.0.{number >> 8}.{number & 255}", path="/lease"),),
     )
+
+
+def story(number: int, now: datetime, fence: int) -> list[Event]:
+    """A run's events up to a job that runs."""
+    run_id = f"run-{number}"
+    lease, token = a_lease(number, now), f"{run_id}-1"
+    workload = builders.training(name=run_id, program=builders.program(command=("python", "train.py", run_id)))
+    offers = [an_offer(number, rank) for rank in range(CANDIDATES)]
+    plan = builders.plan_of(*map(builders.placement_on, offers), workload=workload, made_at=now)
     handle = Handle(launcher="bench", lease_id=lease.id, id=token, started_at=now)
 
     def moved(to: RunState) -> Moved:
@@ -113,7 +120,7 @@ def story(run_id: str, number: int, now: datetime, fence: int) -> tuple[list[Eve
         LaunchIntended(run_id=run_id, at=now, token=token),
         Launched(run_id=run_id, at=now, token=token, handle=handle),
         moved(RunState.RUNNING),
-    ], lease
+    ]
 
 
 class Seller:
@@ -168,7 +175,7 @@ class Taken:
 
 def watched(path: Path, count: int) -> Taken:
     """A controller that takes over the store at `path`, in this process."""
-    leases = [story(f"run-{number}", number, datetime.now(UTC), 1)[1] for number in range(count)]
+    leases = [a_lease(number, datetime.now(UTC)) for number in range(count)]
     store, calls = SqliteStore(path), ThreadCalls[Stamped]()
     controller = Controller(
         store=store,
@@ -183,7 +190,7 @@ def watched(path: Path, count: int) -> Taken:
     )
     with counted() as held:
         ticks = []
-        for _ in range(1 + TICKS):
+        for _ in range(1 + (1 if tracemalloc.is_tracing() else TICKS)):
             began = time.process_time()
             controller.tick()
             while len(calls.busy()) > calls._done.qsize():  # what it began is still at work
