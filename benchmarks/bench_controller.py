@@ -9,7 +9,8 @@ settings have it. *Memory* is what Python's allocator holds (tracemalloc) and wh
 start (RSS), less what one that watches nothing takes. The baseline, *log*, is the events of the same runs as parsed
 JSON, in dicts and lists. *Tick* is the median of the time on all cores that a tick and the calls that it begins take.
 
-Rows of 5 000 leases take minutes each, most of them traced. The goal, 70 MiB per 1 000, is what their failover orders are: 20 placements with sizing, costs and terms, 58 kB each.
+Rows of 5 000 leases take minutes, most of them traced. The goal, 70 MiB per 1 000, is what their failover orders are:
+20 placements with sizing, costs and terms, 58 kB for each run.
 """
 
 from __future__ import annotations
