@@ -13,17 +13,21 @@ if [ $# -gt 0 ]; then exec "$bin/python" -m pytest "$@"; fi
 "$bin/mypy"
 "$bin/lint-imports" --no-logo
 
-# Two halves at once: those that talk to servers wait more than they compute. Their output comes when both are done.
+# Three parts at once, for most of them wait more than they compute: whole systems, what talks to servers, the rest. Of
+# the first two the output comes when all are done.
+whole=(tests/e2e)
 talking=(tests/contract tests/wire)
-said=$(mktemp)
-trap 'rm -f "$said"' EXIT
-set -m # a job of its own, or Ctrl-C would be ignored by all that it starts
-"$bin/python" -m pytest "${talking[@]}" > "$said" 2>&1 < /dev/null &
-half=$!
+said=$(mktemp -d)
+trap 'rm -rf "$said"' EXIT
+set -m # jobs of their own, or Ctrl-C would be ignored by all that they start
+"$bin/python" -m pytest "${whole[@]}" > "$said/whole" 2>&1 < /dev/null &
+parts=($!)
+"$bin/python" -m pytest "${talking[@]}" > "$said/talking" 2>&1 < /dev/null &
+parts+=($!)
 set +m
-trap 'kill -INT "$half" 2>/dev/null || true; exit 130' INT TERM
+trap 'kill -INT "${parts[@]}" 2>/dev/null || true; exit 130' INT TERM
 status=0
-"$bin/python" -m pytest "${talking[@]/#/--ignore=}" || status=$?
-wait "$half" || status=$?
-cat "$said"
+"$bin/python" -m pytest "${whole[@]/#/--ignore=}" "${talking[@]/#/--ignore=}" || status=$?
+for part in "${parts[@]}"; do wait "$part" || status=$?; done
+cat "$said/talking" "$said/whole"
 exit "$status"
