@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from orchestrator.domain.errors import AuthError, TransientError
@@ -95,6 +96,17 @@ def test_a_command_that_takes_too_long_is_transient_and_the_connection_stays_goo
 
 def test_a_command_that_reads_gets_an_end_where_there_is_nothing_to_read(hub: Hub, address: Address) -> None:
     assert SshShell(hub, address).run(["cat"], timeout_s=10.0).stdout == b""
+
+
+def test_a_command_that_ends_before_it_has_read_everything_has_its_output_and_code(
+    hub: Hub, address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(*_: object) -> None:
+        raise BrokenPipeError("Channel not open for sending")  # as asyncssh has it when the other side was quicker
+
+    monkeypatch.setattr(asyncssh.SSHClientChannel, "write", too_late)
+    done = SshShell(hub, address).run(["sh", "-c", "echo gone; exit 3"], stdin=b"nobody reads this")
+    assert (done.code, done.stdout) == (3, b"gone\n")
 
 
 def test_sessions_of_commands_that_took_too_long_are_closed(hub: Hub, address: Address) -> None:

@@ -126,9 +126,10 @@ class Hub:
             connection = await self._connected(address)
             try:
                 async with asyncio.timeout(timeout_s), self._process(address, connection, line) as process:
-                    if not stdin:
+                    with contextlib.suppress(BrokenPipeError):  # it may have ended by itself, and reads nothing more
+                        process.stdin.write(stdin)
                         process.stdin.write_eof()
-                    stdout, stderr = await process.communicate(stdin)
+                    stdout, stderr = await process.communicate()
                 break
             except TimeoutError:
                 raise TransientError(self._provider, f"{address.label}: no end within {timeout_s:g} s") from None
