@@ -109,12 +109,13 @@ def test_a_command_that_ends_before_it_has_read_everything_has_its_output_and_co
     assert (done.code, done.stdout) == (3, b"gone\n")
 
 
-def test_sessions_of_commands_that_took_too_long_are_closed(hub: Hub, address: Address) -> None:
+@pytest.mark.parametrize("timeout_s", [0.1, 0.001])  # the second is over before the session is open
+def test_sessions_of_commands_that_took_too_long_are_closed(hub: Hub, address: Address, timeout_s: float) -> None:
     shell = SshShell(hub, address)
     connection = shell.run(["sh", "-c", "echo $SSH_CONNECTION"]).text
     for _ in range(12):  # sshd allows ten at a time
         with pytest.raises(TransientError, match="no end"):
-            shell.run(["sleep", "30"], timeout_s=0.1)
+            shell.run(["sleep", "30"], timeout_s=timeout_s)
     assert shell.run(["sh", "-c", "echo $SSH_CONNECTION"]).text == connection
 
 

@@ -151,7 +151,7 @@ class Hub:
         refusals = 0
         while True:
             try:
-                process = await connection.create_process(line, encoding=None)
+                process = await _opened(connection, line)
                 break
             except asyncssh.ChannelOpenError:
                 refusals += 1
@@ -343,6 +343,21 @@ async def _timed(process: asyncssh.SSHClientProcess[bytes], data: bytes) -> floa
         process.stdin.write_eof()
     await process.stdout.read()
     return time.perf_counter() - begun
+
+
+async def _opened(connection: asyncssh.SSHClientConnection, line: str) -> asyncssh.SSHClientProcess[bytes]:
+    """A session that runs `line`; one that opens too late for its caller is closed: a server allows only so many."""
+    opening = asyncio.ensure_future(connection.create_process(line, encoding=None))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close)
+        raise
+
+
+def _close(opening: asyncio.Future[asyncssh.SSHClientProcess[bytes]]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _never_begun(error: Exception) -> bool:
