@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from orchestrator.kit.machine import Identity, user_data
 from orchestrator.kit.shell import ssh
 from orchestrator.kit.shell.ssh import Address, Hub, SshShell
 from tests.e2e import sshd
+
+BEGUN_S = 0.1  # by then a command runs
 
 
 @pytest.fixture
@@ -109,8 +112,10 @@ def test_a_command_that_ends_before_it_has_read_everything_has_its_output_and_co
     assert (done.code, done.stdout) == (3, b"gone\n")
 
 
-@pytest.mark.parametrize("timeout_s", [0.1, 0.001])  # the second is over before the session is open
+@pytest.mark.parametrize("timeout_s", [BEGUN_S, 0.001])  # the second is over before the session is open
 def test_sessions_of_commands_that_took_too_long_are_closed(hub: Hub, address: Address, timeout_s: float) -> None:
+    if os.geteuid() != 0 and timeout_s == BEGUN_S:
+        pytest.skip("an SSH server of an ordinary user keeps a session until its command ends; one of root's ends both")
     shell = SshShell(hub, address)
     connection = shell.run(["sh", "-c", "echo $SSH_CONNECTION"]).text
     for _ in range(12):  # sshd allows ten at a time
