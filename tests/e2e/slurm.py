@@ -20,6 +20,7 @@ import pytest
 
 from orchestrator.domain.contracts import Provider
 from orchestrator.domain.offer import Offer
+from tests.e2e import processes
 
 PACKAGES = "munge slurmctld slurmd slurm-client slurmrestd slurm-wlm-jwt-plugin"
 SEARCH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
@@ -377,6 +378,10 @@ class Cluster:
     def _end(self) -> None:
         for name in reversed(list(self._processes)):
             self.stop(name)
+        # Steps of nodes whose daemon was ended under them, and what they run: nobody else ends them.
+        for pid in processes.having(f"SLURM_CONF={self.conf}"):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
