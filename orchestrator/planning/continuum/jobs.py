@@ -30,7 +30,7 @@ def parts_of(plan: ContinuumPlan) -> tuple[Inference, ...]:
 def _part(plan: ContinuumPlan, index: int, pool: Pool) -> Inference:
     workload = plan.workload
     routes = [route for route in plan.routes if route.pool == index and route.requests_per_s > LEAST]
-    duty = min(1.0, pool.duty) if pool.duty > 0.0 else 1.0
+    duty = pool.share_on
     budget = workload.limits.budget_usd
     if budget is not None and plan.cost_usd > 0.0:
         budget = max(0.01, budget * pool.cost_usd / plan.cost_usd)

@@ -76,6 +76,5 @@ def _sized(sizing: Sizing | Reason, pool: Pool) -> Sizing | Reason:
     """As many replicas as the pool has."""
     if isinstance(sizing, Reason) or not isinstance(sizing.effort, Service):
         return sizing
-    duty = min(1.0, pool.duty) if pool.duty > 0.0 else 1.0
-    effort = replace(sizing.effort, replicas=pool.replicas, mean_replicas=pool.replicas * duty)
+    effort = replace(sizing.effort, replicas=pool.replicas, mean_replicas=pool.replicas * pool.share_on)
     return replace(sizing, effort=effort)

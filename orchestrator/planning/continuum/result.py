@@ -26,6 +26,11 @@ class Pool:
     duty: float  # share of the time that a node is on
     cost_usd: float
 
+    @property
+    def share_on(self) -> float:
+        """The share of the time that it is on, in (0, 1]: a `duty` of 0, of an offer that costs nothing, is always."""
+        return min(1.0, self.duty) if self.duty > 0.0 else 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
