@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
@@ -32,6 +32,7 @@ from orchestrator.simulation.clouds.serve import Clouds
 from tests.e2e import bought, char_service, edge, slurm
 from tests.e2e.commands import Shell
 from tests.e2e.conftest import Plane, make
+from tests.e2e.processes import having
 
 HERE: Final = "Frankfurt"  # where the users are
 SITES: Final = (
@@ -248,10 +249,4 @@ class Continuum:
 
 def _running(*run_ids: str) -> list[str]:
     """Processes of the runs' jobs, on whatever machine: all share our kernel."""
-    marks, found = [f"ISOFLOP_RUN_ID={run_id}".encode() for run_id in run_ids], []
-    for about in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            variables = about.read_bytes().split(b"\0")
-            if any(mark in variables for mark in marks):
-                found.append(about.parent.name)
-    return found
+    return [str(pid) for run_id in run_ids for pid in having(f"ISOFLOP_RUN_ID={run_id}")]

@@ -24,7 +24,7 @@ from orchestrator.kit.shell.ssh import Hub
 from providers.ssh import fleet as fleets
 from providers.ssh.provider import SshProvider
 from providers.ssh.settings import SshSettings
-from tests.e2e import sshd
+from tests.e2e import processes, sshd
 
 TOOLS = ("sh", "mkdir", "rmdir", "cat", "wc", "ln", "rm", "mv", "cmp", "head", "tail", "sed", "grep", "date", "nproc")
 MORE_TOOLS = ("df", "dirname", "uname", "timeout", "sleep", "kill", "env", "printf", "id", "python3", "cd")
@@ -119,12 +119,7 @@ class YardHost:
 
     def running(self) -> list[int]:
         """Every process that somebody logged in has started there: they have the host's home."""
-        mark, found = f"\0HOME={self.home}\0".encode(), []
-        for about in Path("/proc").glob("[0-9]*/environ"):
-            with suppress(OSError):
-                if mark in b"\0" + about.read_bytes():
-                    found.append(int(about.parent.name))
-        return found
+        return processes.having(f"HOME={self.home}")
 
 
 def _offspring(pid: int) -> list[int]:
